@@ -18,7 +18,7 @@ install: $(VENV)/.installed-$(PINS)  ## make .venv with the pinned dependencies 
 
 $(VENV)/.installed-$(PINS):
 	@test -n "$(PYTHON)" || { echo "kilter: Python 3.11 or newer was not found; install it, or say 'make PYTHON=/path/to/python3'." >&2; exit 1; }
-	@test -x $(BIN)/python || { echo "Making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "Making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing the pinned dependencies (some minutes the first time)"
 	@$(PIP) torch==2.13.0 setuptools
 	@$(PIP) --no-build-isolation -e '.[dev]'
