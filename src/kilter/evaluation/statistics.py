@@ -240,7 +240,7 @@ def _mean(x: Floats, clusters: Sequence[Hashable] | None, weights: Sequence[floa
 def _sandwich(influence: Floats, clusters: Sequence[Hashable] | None) -> tuple[float, int]:
     if clusters is not None:
         _, codes = np.unique([str(c) for c in clusters], return_inverse=True)
-        influence = np.bincount(codes, weights=influence)
+        influence = np.asarray(np.bincount(codes, weights=influence), dtype=np.float64)
     g = len(influence)
     return (math.sqrt(g / (g - 1) * float((influence**2).sum())), g - 1) if g > 1 else (math.inf, 0)
 
