@@ -1,0 +1,65 @@
+"""What a stage depends on, as one short hash: when it is the same, the stage need not run again."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import kilter
+from kilter.recipe.plan import Reference, Step
+from kilter.records import identify
+from kilter.registry import Method
+from kilter.store import hash_path
+
+
+def of_step(step: Step, earlier: dict[str, str], files: Files) -> str:
+    """Return the fingerprint of `step`: method and its source, options, what it reads, Kilter's version.
+
+    `earlier` holds the fingerprints of the stages before it.
+    """
+    return identify(
+        [step.kind, step.method.wing, step.method.id, source(step.method), kilter.__version__],
+        {name: str(value) for name, value in step.options.items()},
+        {label: _read(reference, earlier, files.model) for label, reference in step.models.items()},
+        _read(step.records, earlier, files.data) if step.records else None,
+    )
+
+
+def _read(reference: Reference, earlier: dict[str, str], of_file: Any) -> list[str]:
+    return ["stage", earlier[reference.name]] if reference.stage else ["file", of_file(reference.name)]
+
+
+@functools.cache
+def source(method: Method) -> str:
+    """Return a hash of the module that the method is written in, so that who edits a method sees it run again."""
+    path = inspect.getsourcefile(method.function)
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path else ""
+
+
+class Files:
+    """Content hashes of the files and models outside the run, each computed once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, str] = {}
+
+    def data(self, name: str) -> str:
+        """Return the hash of a data file or folder; a hub id stands for itself."""
+        return self._content(Path(name)) if Path(name).exists() else name
+
+    def model(self, name: str) -> str:
+        """Return the hash of a checkpoint's files; a hub id or a server stands for itself."""
+        from kilter.models.load import checkpoint
+
+        if name.startswith(("http://", "https://")):
+            return name
+        found = checkpoint(name)
+        return self._content(Path(found)) if Path(found).exists() else str(found)
+
+    def _content(self, path: Path) -> str:
+        path = path.resolve()
+        if path not in self._known:
+            self._known[path] = hash_path(path)
+        return self._known[path]

@@ -1,0 +1,69 @@
+"""The options a stage may set: a method's own, and for training those of the loop that it runs in."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from typing import Any
+
+from pydantic import BaseModel
+
+from kilter import registry
+from kilter.registry import Method
+
+
+def schema_of(method: Method) -> type[BaseModel]:
+    """Return the pydantic model of everything that `method` takes as an option, here and on the command line."""
+    if method.wing == "training":
+        from kilter.training.run import options_of
+
+        return options_of(method)
+    return method.schema
+
+
+def names(method: Method) -> list[str]:
+    return list(schema_of(method).model_fields)
+
+
+def complete(method: Method, given: dict[str, Any], seed: int | None = None) -> dict[str, Any]:
+    """Return `given` validated and completed; `seed` goes in where the method takes one and none was given."""
+    if seed is not None and "seed" not in given and "seed" in names(method):
+        given = {**given, "seed": seed}
+    return registry.validate(schema_of(method), given, f"method '{method.id}'")
+
+
+def required(method: Method) -> set[str]:
+    """Return the inputs (model, records) without which a data or evaluation method cannot be called."""
+    parameters = inspect.signature(method.function).parameters
+    return {name for name in method.inputs if parameters[name].default is inspect.Parameter.empty}
+
+
+def told(method: Method) -> list[dict[str, Any]]:
+    """Return the options as rows (name, type, default, help) for `kilter show`, `--help` and the docs."""
+    rows = []
+    for name, field in schema_of(method).model_fields.items():
+        own = method.options.get(name)
+        rows.append(
+            {
+                "name": name,
+                "type": _plain(field.annotation),
+                "default": "required" if field.is_required() else field.get_default(call_default_factory=True),
+                "help": (own.help if own else "") or field.description or "",
+            }
+        )
+    return rows
+
+
+def _plain(annotation: Any) -> str:
+    """`float | None` for what Python calls `Optional[float]`; `a|b` for a choice of words."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return "|".join(str(word) for word in typing.get_args(annotation))
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(_plain(part) for part in typing.get_args(annotation))
+    if annotation is type(None):
+        return "None"
+    if origin is not None:
+        return str(annotation).replace("typing.", "")
+    return getattr(annotation, "__name__", str(annotation))

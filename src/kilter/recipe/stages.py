@@ -1,0 +1,78 @@
+"""What a stage of each kind does, given what it reads and the folder that is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kilter import formats
+from kilter.errors import KilterError
+from kilter.evaluation import result
+from kilter.models.load import load
+from kilter.recipe.plan import Reference, Step
+from kilter.recipe.schema import Kind
+from kilter.recipe.wait import wait
+
+RECORDS = "records.jsonl"
+
+
+def _path(reference: Reference, run: Path) -> str:
+    """Where a stage's product is, or the name as it stands."""
+    return str(run / "stages" / reference.name) if reference.stage else reference.name
+
+
+def _records(step: Step, run: Path) -> Any:
+    """The records that the step reads, or None."""
+    if step.records is None:
+        return None
+    return formats.read(records_path(step.records, run)).records
+
+
+def records_path(reference: Reference, run: Path) -> str:
+    return str(Path(_path(reference, run)) / RECORDS) if reference.stage else reference.name
+
+
+def make(step: Step, folder: Path, run: Path) -> dict[str, Any]:
+    """A data stage: call the method, keep its records as `records.jsonl`."""
+    model = load(_path(step.models["model"], run)) if step.models else None
+    have = {"model": model, "records": _records(step, run)}
+    records = wait(step.method.function(*(have[name] for name in step.method.inputs), **step.options))
+    if not records:
+        raise KilterError(f"Method '{step.method.id}' made no records at all; look at its options and at what it read.")
+    formats.write(records, folder / RECORDS)
+    return {"records": len(records), "tokens": getattr(model, "tokens", None)}
+
+
+def fit(step: Step, folder: Path, run: Path) -> dict[str, Any]:
+    """A train stage: the folder becomes an ordinary Hugging Face checkpoint."""
+    from kilter.training.run import train
+
+    assert step.records is not None  # plan() saw to it
+    done = train(
+        step.method.id,
+        model=_path(step.models["model"], run),
+        data=records_path(step.records, run),
+        out=folder,
+        **step.options,
+    )
+    return {"steps": done.steps, "tokens": done.tokens}
+
+
+def measure(step: Step, folder: Path, run: Path) -> dict[str, Any]:
+    """An eval stage: one `LABEL.json` a model. What an interrupted run has already measured is not measured again."""
+    records, tokens = _records(step, run), 0
+    for label, reference in step.models.items():
+        page = folder / f"{label}.json"
+        if page.exists():
+            continue
+        model = load(_path(reference, run))
+        have = {"model": model, "records": records}
+        evaluation = wait(step.method.function(*(have[name] for name in step.method.inputs), **step.options))
+        result.write(evaluation, page)
+        tokens += getattr(model, "tokens", 0) or 0
+        del model, have  # one model in memory at a time
+    return {"models": len(step.models), "tokens": tokens or None}
+
+
+RUNNERS: dict[Kind, Callable[[Step, Path, Path], dict[str, Any]]] = {"data": make, "train": fit, "eval": measure}
