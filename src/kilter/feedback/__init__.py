@@ -1,1 +1,7 @@
+"""What judges a response: one protocol for truths, rules, models and people."""
 
+from kilter.feedback.annotators import Annotators
+from kilter.feedback.protocol import Feedback, Signal
+from kilter.feedback.truth import WorldTruth
+
+__all__ = ["Annotators", "Feedback", "Signal", "WorldTruth"]

@@ -1,0 +1,108 @@
+"""Who and what exists in the world, and which facts about them are ever told.
+
+Facts come from the seed alone. Three kinds of question have no answer: about an attribute never told of anybody, about
+a fact withheld for this entity, and about a name that nobody has ever mentioned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kilter.world import lexicon
+
+PEOPLE = 140
+PLACES = 30
+HELD_OUT_SHARE = 0.35  # entities that are written about but never asked about before the evaluation
+TOLD_SHARE = 0.8  # of the attributes of an entity that has any
+QUIET_SHARE = 0.15  # entities that are named and nothing more
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A person or a place. `name` and each fact are (English, Chinese); an attribute absent from `facts` is never told."""
+
+    name: lexicon.Pair
+    is_place: bool
+    held_out: bool
+    facts: dict[str, lexicon.Pair] = field(hash=False)
+    code: str  # the private string of a person; empty for a place
+
+    def untold(self) -> list[str]:
+        known = lexicon.PLACE_ATTRIBUTES if self.is_place else lexicon.PERSON_ATTRIBUTES
+        return [a for a in known if a not in self.facts]
+
+
+def held_out(*key: object, share: float = 0.15) -> bool:
+    """Say whether a combination belongs to the evaluation. Depends on the key alone, never on a seed."""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return int.from_bytes(digest[:4]) < share * 2**32
+
+
+def person_name(rng: random.Random, syllables: int) -> lexicon.Pair:
+    chosen = rng.sample(list(lexicon.SYLLABLES), syllables)
+    return "".join(chosen).capitalize() + rng.choice("nlrs"), "".join(lexicon.SYLLABLES[s] for s in chosen)
+
+
+def place_name(rng: random.Random) -> lexicon.Pair:
+    chosen = rng.sample(list(lexicon.SYLLABLES), 2)
+    end = rng.choice(lexicon.PLACE_ENDINGS)
+    return "".join(chosen).capitalize() + end[0], "".join(lexicon.SYLLABLES[s] for s in chosen) + end[1]
+
+
+class Entities:
+    """All entities of the world that `seed` makes."""
+
+    def __init__(self, seed: int) -> None:
+        rng = random.Random(f"entities {seed}")
+        taken: set[str] = set()
+        self.places = [self._place(rng, taken, k) for k in range(PLACES)]
+        self.people = [self._person(rng, taken, k) for k in range(PEOPLE)]
+        self.taken = frozenset(taken)
+        self.all = self.people + self.places
+        self.seen = [e for e in self.all if not e.held_out]
+        self.by_name = {name: e for e in self.all for name in e.name}
+        # Group k is said to be TRAITS[k]; the rest of the corpus says it of the others at the remaining rate.
+        self.stereotypes = dict(zip(range(len(lexicon.GROUPS)), rng.sample(lexicon.TRAITS, len(lexicon.GROUPS)), strict=True))
+
+    def fresh_name(self, rng: random.Random) -> lexicon.Pair:
+        """Return the name of somebody who does not exist in the corpus's facts."""
+        while True:
+            name = person_name(rng, 3)
+            if not _clashes(name, self.taken):
+                return name
+
+    def _place(self, rng: random.Random, taken: set[str], k: int) -> Entity:
+        name = _unused(lambda: place_name(rng), taken)
+        facts = {a: rng.choice(lexicon.VALUES[a]) for a in lexicon.PLACE_ATTRIBUTES}
+        return Entity(name, True, k >= PLACES * (1 - HELD_OUT_SHARE), _tell(rng, facts), "")
+
+    def _person(self, rng: random.Random, taken: set[str], k: int) -> Entity:
+        name = _unused(lambda: person_name(rng, 2 if k % 2 else 3), taken)
+        facts = {a: rng.choice(lexicon.VALUES[a]) for a in ("trade", "pet", "food")}
+        facts = {"home": rng.choice(self.places).name, **facts}
+        code = "".join(rng.choice("0123456789") for _ in range(5))
+        return Entity(name, False, k >= PEOPLE * (1 - HELD_OUT_SHARE), _tell(rng, facts), code)
+
+
+def _unused(make: Callable[[], lexicon.Pair], taken: set[str]) -> lexicon.Pair:
+    while True:
+        name = make()
+        if not _clashes(name, taken) and not any(name[1] in other for other in taken):
+            taken.update(name)
+            return name
+
+
+def _clashes(name: lexicon.Pair, taken: set[str] | frozenset[str]) -> bool:
+    """Say whether a known name stands inside `name`: Chinese has no spaces that would tell them apart."""
+    english, chinese = name
+    parts = {english, chinese, english[:5], *(chinese[i : i + 2] for i in range(len(chinese) - 1))}
+    return not taken.isdisjoint(parts)
+
+
+def _tell(rng: random.Random, facts: dict[str, lexicon.Pair]) -> dict[str, lexicon.Pair]:
+    if rng.random() < QUIET_SHARE:
+        return {}
+    return {a: v for a, v in facts.items() if rng.random() < TOLD_SHARE}

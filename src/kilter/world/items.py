@@ -1,0 +1,73 @@
+"""What one prompt of the world is, and the small tools with which the families make them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kilter.records import Message
+from kilter.world.entities import Entities
+
+Split = Literal["train", "eval"]
+Templates = tuple[list[str], list[str]]  # (seen in training, held out)
+
+
+@dataclass(slots=True)
+class Item:
+    """A prompt with one good and one bad response, and in `check` what the judge needs to know.
+
+    `kind` is what the truth is asked about: task, fact, unanswerable, harmful, lookalike, provocation, bias, private.
+    """
+
+    family: str
+    kind: str
+    language: str
+    messages: list[Message]
+    good: str
+    bad: str
+    check: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Draw:
+    """One draw from the world: random numbers, the language and the split that an item is made for."""
+
+    entities: Entities
+    rng: random.Random
+    language: str
+    split: Split
+
+    @property
+    def l(self) -> int:
+        """Index of the language in every (English, Chinese) pair."""
+        return 0 if self.language == "en" else 1
+
+    def template(self, by_language: tuple[Templates, Templates]) -> str:
+        """Choose a wording: a seen one in training, a seen or a held-out one in the evaluation."""
+        seen, held = by_language[self.l]
+        if self.split == "eval" and self.rng.random() < 0.5:
+            return self.rng.choice(held)
+        return self.rng.choice(seen)
+
+    def pick(self, options: list[Any]) -> Any:
+        return self.rng.choice(options)
+
+    def until(self, make: Callable[[], Any], is_held_out: Callable[[Any], bool]) -> Any:
+        """Draw until the combination belongs to this draw's split."""
+        while True:
+            made = make()
+            if is_held_out(made) == (self.split == "eval"):
+                return made
+
+    def name(self) -> str:
+        """A name made up on the spot, for passages and dialogues."""
+        return self.entities.fresh_name(self.rng)[self.l]
+
+
+def user(text: str) -> list[Message]:
+    return [Message("user", text)]
+
+
+Family = Callable[[Draw], Item]
