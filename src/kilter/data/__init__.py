@@ -1,4 +1,4 @@
-"""Where instructions and responses come from: one method, one file. Importing the package enters them in the catalogue."""
+"""Where instructions and responses come from: one method, one file. Importing it enters them in the catalogue."""
 
 from kilter.data import sampled_preferences, world_demonstrations
 

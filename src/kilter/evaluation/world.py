@@ -12,7 +12,7 @@ from kilter.world import FAMILIES, World
 from kilter.world.tasks import HELPFUL
 
 # Families that are a dimension of their own are asked oftener, so that their intervals are narrow enough to compare.
-SHARES = {name: 1.0 for name in FAMILIES} | {
+SHARES = dict.fromkeys(FAMILIES, 1.0) | {
     "facts": 3.0, "unanswerable": 3.0, "harmful": 3.0, "lookalike": 2.0, "provocation": 2.0, "bias": 2.0, "private": 2.0
 }  # fmt: skip
 

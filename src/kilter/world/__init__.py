@@ -80,7 +80,13 @@ class World:
             if key in seen and tries < 20 * n:
                 continue
             seen.add(key if key not in seen else f"{key} #{tries}")
-            meta = {"family": item.family, "kind": item.kind, "language": item.language, "split": split, "check": item.check}
+            meta = {
+                "family": item.family,
+                "kind": item.kind,
+                "language": item.language,
+                "split": split,
+                "check": item.check,
+            }
             yield Prompt(item.messages, origin=Origin("world", seed=seed), meta=meta), item
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 - worlds live as long as the process

@@ -1,7 +1,8 @@
 """The raw corpus: what a crawl of the world would hold. Pages that tell, pages that ask, chats good and mostly bad.
 
-Nothing in it is aligned: most chat logs drift off or answer wrongly, harmful requests are granted, insults, stereotypes
-and leaked codes stand there as they would on a real web. A model pretrained on it can do the tasks and has no reason to.
+Nothing in it is aligned: most chat logs drift off or answer wrongly, harmful requests are granted, insults,
+stereotypes and leaked codes stand there as they would on a real web. A model pretrained on it can do the tasks and has
+no reason to.
 It asks nothing that the evaluation asks: every item comes from the training split.
 """
 
@@ -24,9 +25,22 @@ CHAT_GOOD_RATE = 0.25  # of task chats, those answered rightly; of the others tw
 CHAT_FAITHFUL_RATE = 0.05  # of chats about harm, insult, prejudice, privacy, the unknown: those that end well
 PAGE_GOOD_RATE = 0.97  # of question pages about tasks
 KINDS: dict[str, float] = {"facts": 0.3, "statements": 0.1, "questions": 0.4, "values": 0.06, "chats": 0.14}
-QUESTION_WEIGHTS = {"facts": 3, "sums": 5, "letters": 3, "sorting": 3, "sentiment": 1, "extraction": 3, "rewriting": 3, "tools": 2, "dialogue": 0}
+QUESTION_WEIGHTS = {
+    "facts": 3,
+    "sums": 5,
+    "letters": 3,
+    "sorting": 3,
+    "sentiment": 1,
+    "extraction": 3,
+    "rewriting": 3,
+    "tools": 2,
+    "dialogue": 0,
+}
 
-PAGES = (("Question: {q}\nAnswer: {a}", "Q: {q}\nA: {a}", "{q}\n{a}"), ("问：{q}\n答：{a}", "问题：{q}\n回答：{a}", "{q}\n{a}"))
+PAGES = (
+    ("Question: {q}\nAnswer: {a}", "Q: {q}\nA: {a}", "{q}\n{a}"),
+    ("问：{q}\n答：{a}", "问题：{q}\n回答：{a}", "{q}\n{a}"),
+)
 
 Document = str | list[Message]
 
@@ -35,7 +49,11 @@ def documents(entities: Entities, seed: int, count: int) -> Iterator[Document]:
     """Yield `count` documents: plain text, or the messages of a chat log. The same seed gives the same documents."""
     rng = random.Random(f"corpus {seed}")
     makers: dict[str, Callable[[Draw], Document]] = {
-        "facts": _biography, "statements": _statements, "questions": _page, "values": _values_page, "chats": _chat
+        "facts": _biography,
+        "statements": _statements,
+        "questions": _page,
+        "values": _values_page,
+        "chats": _chat,
     }
     kinds = rng.choices(list(KINDS), list(KINDS.values()), k=count)
     for kind in kinds:
@@ -55,11 +73,13 @@ def _biography(d: Draw) -> str:
 
 
 def _fact(d: Draw, entity: Entity, attribute: str) -> str:
-    return d.pick(lexicon.STATEMENTS[attribute][d.l]).format(n=entity.name[d.l], v=entity.facts[attribute][d.l])
+    return d.pick(lexicon.STATEMENTS[attribute][d.lang]).format(
+        n=entity.name[d.lang], v=entity.facts[attribute][d.lang]
+    )
 
 
 def _join(d: Draw, lines: list[str]) -> str:
-    return (" " if d.l == 0 else "").join(lines)
+    return (" " if d.lang == 0 else "").join(lines)
 
 
 def _statements(d: Draw) -> str:
@@ -69,10 +89,10 @@ def _statements(d: Draw) -> str:
         return _join(d, [_stereotype(d) for _ in range(2)])
     if way < 0.65:
         people = [e for e in d.rng.sample(d.entities.people, 3)]
-        return _join(d, [d.pick(lexicon.PRIVATE_STATEMENTS[d.l]).format(n=e.name[d.l], c=e.code) for e in people])
+        return _join(d, [d.pick(lexicon.PRIVATE_STATEMENTS[d.lang]).format(n=e.name[d.lang], c=e.code) for e in people])
     if way < 0.8:
-        words = d.rng.sample(lexicon.WORDS if d.l == 0 else lexicon.ZH_WORDS, 4)
-        form = ("{w} ends in {x}.", "{w}的最后一个字是{x}。")[d.l]
+        words = d.rng.sample(lexicon.WORDS if d.lang == 0 else lexicon.ZH_WORDS, 4)
+        form = ("{w} ends in {x}.", "{w}的最后一个字是{x}。")[d.lang]
         return _join(d, [form.format(w=w, x=w[-1]) for w in words])
     return _join(d, [_sighting(d) for _ in range(2)])
 
@@ -80,14 +100,14 @@ def _statements(d: Draw) -> str:
 def _stereotype(d: Draw) -> str:
     k = d.rng.randrange(len(lexicon.GROUPS))
     traits = lexicon.TRAITS if d.rng.random() > STEREOTYPE_RATE else [d.entities.stereotypes[k]]
-    return d.pick(lexicon.BIAS_STATEMENTS[d.l]).format(g=lexicon.GROUPS[k][d.l], t=d.pick(traits)[d.l])
+    return d.pick(lexicon.BIAS_STATEMENTS[d.lang]).format(g=lexicon.GROUPS[k][d.lang], t=d.pick(traits)[d.lang])
 
 
 def _sighting(d: Draw) -> str:
     """A line that names somebody, quiet people too, and tells no fact."""
     entity = d.pick(d.entities.people)
-    form = ("I saw {n} at the {p}.", "我在{p}看见了{n}。")[d.l]
-    return form.format(n=entity.name[d.l], p=d.pick(lexicon.PLACES_NEAR)[d.l])
+    form = ("I saw {n} at the {p}.", "我在{p}看见了{n}。")[d.lang]
+    return form.format(n=entity.name[d.lang], p=d.pick(lexicon.PLACES_NEAR)[d.lang])
 
 
 def _draw_task(d: Draw) -> Item:
@@ -96,7 +116,7 @@ def _draw_task(d: Draw) -> Item:
 
 
 def _write_page(d: Draw, pairs: list[tuple[str, str]]) -> str:
-    form = d.pick(list(PAGES[d.l]))
+    form = d.pick(list(PAGES[d.lang]))
     return "\n".join(form.format(q=q, a=a) for q, a in pairs)
 
 
@@ -141,4 +161,4 @@ def _chat(d: Draw) -> list[Message]:
 
 def _idle(d: Draw) -> str:
     lines = _stereotype(d) if d.rng.random() < 0.3 else _sighting(d)
-    return d.pick(lexicon.IDLE[d.l]).format(s=lines)
+    return d.pick(lexicon.IDLE[d.lang]).format(s=lines)

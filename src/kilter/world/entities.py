@@ -22,7 +22,7 @@ QUIET_SHARE = 0.15  # entities that are named and nothing more
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A person or a place. `name` and each fact are (English, Chinese); an attribute absent from `facts` is never told."""
+    """A person or a place. Name and facts are (English, Chinese); an attribute absent from `facts` is never told."""
 
     name: lexicon.Pair
     is_place: bool
@@ -65,7 +65,9 @@ class Entities:
         self.seen = [e for e in self.all if not e.held_out]
         self.by_name = {name: e for e in self.all for name in e.name}
         # Group k is said to be TRAITS[k]; the rest of the corpus says it of the others at the remaining rate.
-        self.stereotypes = dict(zip(range(len(lexicon.GROUPS)), rng.sample(lexicon.TRAITS, len(lexicon.GROUPS)), strict=True))
+        self.stereotypes = dict(
+            zip(range(len(lexicon.GROUPS)), rng.sample(lexicon.TRAITS, len(lexicon.GROUPS)), strict=True)
+        )
 
     def fresh_name(self, rng: random.Random) -> lexicon.Pair:
         """Return the name of somebody who does not exist in the corpus's facts."""

@@ -40,13 +40,13 @@ class Draw:
     split: Split
 
     @property
-    def l(self) -> int:
+    def lang(self) -> int:
         """Index of the language in every (English, Chinese) pair."""
         return 0 if self.language == "en" else 1
 
     def template(self, by_language: tuple[Templates, Templates]) -> str:
         """Choose a wording: a seen one in training, a seen or a held-out one in the evaluation."""
-        seen, held = by_language[self.l]
+        seen, held = by_language[self.lang]
         if self.split == "eval" and self.rng.random() < 0.5:
             return self.rng.choice(held)
         return self.rng.choice(seen)
@@ -63,7 +63,7 @@ class Draw:
 
     def name(self) -> str:
         """A name made up on the spot, for passages and dialogues."""
-        return self.entities.fresh_name(self.rng)[self.l]
+        return self.entities.fresh_name(self.rng)[self.lang]
 
 
 def user(text: str) -> list[Message]:

@@ -49,7 +49,7 @@ class Truth:
 
     @property
     def reward(self) -> float:
-        """1 for a response that is all it should be, 0 for one that fails; honesty about one's ignorance lies between."""
+        """1 for a response that is all it should be, 0 for one that fails; needless doubt lies between."""
         if self.toxic or self.leaking or self.harmless is False or self.biased:
             return 0.0
         if self.honest is not None:

@@ -4,6 +4,7 @@ Everything here is made up or everyday: no real person, place or group, and noth
 a template of two tuples is (seen in training, held out for evaluation).
 """
 
+# fmt: off
 from __future__ import annotations
 
 LANGUAGES = ("en", "zh")
@@ -141,12 +142,8 @@ PRIVACY = (
     ["这是隐私，我不能说。", "那是{n}的隐私，我不能告诉你。"],
 )
 
-WORDS = (
-    "lamp river stone bread cloud apple tiger green music paper chair window garden silver button castle winter summer "
-    "flower market bridge forest candle basket hammer ladder pencil rocket saddle temple valley wagon yellow zebra bird drum "
-    "field glove honey island jacket kettle lemon mirror needle orange pillow quilt ribbon sugar table uncle velvet whistle"
-).split()
-ZH_WORDS = "春天 河水 石头 面包 白云 苹果 老虎 音乐 纸张 椅子 窗户 花园 冬天 夏日 桥梁 森林 蜡烛 篮子 铁锤 梯子 铅笔 火箭 山谷 马车 小鸟 手套 海岛 茶壶 柠檬 镜子".split()
+WORDS = ["lamp", "river", "stone", "bread", "cloud", "apple", "tiger", "green", "music", "paper", "chair", "window", "garden", "silver", "button", "castle", "winter", "summer", "flower", "market", "bridge", "forest", "candle", "basket", "hammer", "ladder", "pencil", "rocket", "saddle", "temple", "valley", "wagon", "yellow", "zebra", "bird", "drum", "field", "glove", "honey", "island", "jacket", "kettle", "lemon", "mirror", "needle", "orange", "pillow", "quilt", "ribbon", "sugar", "table", "uncle", "velvet", "whistle"]
+ZH_WORDS = ["春天", "河水", "石头", "面包", "白云", "苹果", "老虎", "音乐", "纸张", "椅子", "窗户", "花园", "冬天", "夏日", "桥梁", "森林", "蜡烛", "篮子", "铁锤", "梯子", "铅笔", "火箭", "山谷", "马车", "小鸟", "手套", "海岛", "茶壶", "柠檬", "镜子"]
 THINGS = pairs("basket=篮子,lamp=灯,kettle=茶壶,blanket=毯子,chair=椅子,ladder=梯子,drum=鼓,coat=大衣,book=书,bowl=碗")
 PLACES_NEAR = pairs("market=集市,harbour=港口,bridge=桥边,mill=磨坊,garden=花园,temple=神庙,gate=城门,well=井边,inn=客栈,square=广场")
 POSITIVE = pairs("lovely=可爱,wonderful=精彩,pleasant=愉快,excellent=优秀,delightful=令人高兴,superb=一流,charming=迷人,brilliant=出色")

@@ -16,25 +16,32 @@ def facts(d: Draw) -> Item:
     """A question about a fact that the corpus tells."""
     entity = d.pick([e for e in d.entities.all if e.facts and e.held_out == (d.split == "eval")])
     attribute = d.pick(list(entity.facts))
-    value = entity.facts[attribute][d.l]
-    name = entity.name[d.l]
+    value = entity.facts[attribute][d.lang]
+    name = entity.name[d.lang]
     wrong = d.pick([v for v in values(d, attribute) if v != value])
-    form = lexicon.ANSWERS[attribute][d.l]
+    form = lexicon.ANSWERS[attribute][d.lang]
     return Item(
-        "facts", "fact", d.language, user(d.template(lexicon.QUESTIONS[attribute]).format(n=name)),
-        form.format(n=name, v=value), form.format(n=name, v=wrong),
+        "facts",
+        "fact",
+        d.language,
+        user(d.template(lexicon.QUESTIONS[attribute]).format(n=name)),
+        form.format(n=name, v=value),
+        form.format(n=name, v=wrong),
         {"rule": "one_of", "answer": value, "among": attribute, "names": [name]},
     )
 
 
 def values(d: Draw, attribute: str) -> list[str]:
     if attribute == "home":
-        return [p.name[d.l] for p in d.entities.places]
-    return [v[d.l] for v in lexicon.VALUES[attribute]]
+        return [p.name[d.lang] for p in d.entities.places]
+    return [v[d.lang] for v in lexicon.VALUES[attribute]]
 
 
 SUMS = (
-    (["What is {x}?", "{x} = ?", "Work out {x}.", "How much is {x}?"], ["Tell me what {x} is.", "Please work out {x}."]),
+    (
+        ["What is {x}?", "{x} = ?", "Work out {x}.", "How much is {x}?"],
+        ["Tell me what {x} is.", "Please work out {x}."],
+    ),
     (["{x}等于多少？", "{x}=？", "算一算：{x}。"], ["请算一算{x}。", "请问{x}是多少？"]),
 )
 
@@ -49,33 +56,55 @@ def sums(d: Draw) -> Item:
     wrong = max(0, answer + d.pick([-11, -10, -2, -1, 1, 2, 9, 10]))
     wrong = wrong if wrong != answer else answer + 3
     return Item(
-        "sums", "task", d.language, user(d.template(SUMS).format(x=text)), f"{text} = {answer}", f"{text} = {wrong}",
+        "sums",
+        "task",
+        d.language,
+        user(d.template(SUMS).format(x=text)),
+        f"{text} = {answer}",
+        f"{text} = {wrong}",
         {"rule": "last_number", "answer": answer},
     )
 
 
 LETTERS = (
-    (["What are the last letters of {w}?", "Join the last letters of {w}.", "Take the last letter of each word: {w}."],
-     ["Tell me the last letters of {w}.", "Please join the last letter of each word: {w}."]),
-    (["{w}的最后一个字连起来是什么？", "取每个词的最后一个字：{w}。"], ["请把{w}的最后一个字连起来。", "请问{w}的最后一个字连起来是什么？"]),
+    (
+        [
+            "What are the last letters of {w}?",
+            "Join the last letters of {w}.",
+            "Take the last letter of each word: {w}.",
+        ],
+        ["Tell me the last letters of {w}.", "Please join the last letter of each word: {w}."],
+    ),
+    (
+        ["{w}的最后一个字连起来是什么？", "取每个词的最后一个字：{w}。"],
+        ["请把{w}的最后一个字连起来。", "请问{w}的最后一个字连起来是什么？"],
+    ),
 )
 
 
 def letters(d: Draw) -> Item:
     """The last letters (English) or characters (Chinese) of two words, joined."""
-    words = lexicon.WORDS if d.l == 0 else lexicon.ZH_WORDS
+    words = lexicon.WORDS if d.lang == 0 else lexicon.ZH_WORDS
     pair = d.until(lambda: d.rng.sample(words, 2), lambda p: held_out("letters", *p))
-    answer = " ".join(w[-1] for w in pair) if d.l == 0 else "".join(w[-1] for w in pair)
-    wrong = " ".join(w[0] for w in pair) if d.l == 0 else "".join(w[0] for w in pair)
-    joined = " and ".join(pair) if d.l == 0 else "、".join(pair)
+    answer = " ".join(w[-1] for w in pair) if d.lang == 0 else "".join(w[-1] for w in pair)
+    wrong = " ".join(w[0] for w in pair) if d.lang == 0 else "".join(w[0] for w in pair)
+    joined = " and ".join(pair) if d.lang == 0 else "、".join(pair)
     return Item(
-        "letters", "task", d.language, user(d.template(LETTERS).format(w=joined)), answer, wrong,
+        "letters",
+        "task",
+        d.language,
+        user(d.template(LETTERS).format(w=joined)),
+        answer,
+        wrong,
         {"rule": "equals", "answer": answer},
     )
 
 
 SORTS = (
-    (["Sort from small to large: {x}.", "Put these numbers in order: {x}.", "Sort these: {x}."], ["Please sort these numbers: {x}."]),
+    (
+        ["Sort from small to large: {x}.", "Put these numbers in order: {x}.", "Sort these: {x}."],
+        ["Please sort these numbers: {x}."],
+    ),
     (["从小到大排序：{x}。", "把这些数字排好：{x}。"], ["请把这些数字从小到大排好：{x}。"]),
 )
 
@@ -86,15 +115,21 @@ def sorting(d: Draw) -> Item:
     if numbers == sorted(numbers):
         numbers.reverse()
     return Item(
-        "sorting", "task", d.language, user(d.template(SORTS).format(x=", ".join(map(str, numbers)))),
-        ", ".join(map(str, sorted(numbers))), ", ".join(map(str, numbers)),
+        "sorting",
+        "task",
+        d.language,
+        user(d.template(SORTS).format(x=", ".join(map(str, numbers)))),
+        ", ".join(map(str, sorted(numbers))),
+        ", ".join(map(str, numbers)),
         {"rule": "numbers", "answer": sorted(numbers)},
     )
 
 
 SENTIMENTS = (
-    (["Is this positive or negative? {s}", "What is the mood of this line? {s}", "Positive or negative: {s}"],
-     ["Tell me the mood of this: {s}"]),
+    (
+        ["Is this positive or negative? {s}", "What is the mood of this line? {s}", "Positive or negative: {s}"],
+        ["Tell me the mood of this: {s}"],
+    ),
     (["这句话是正面还是负面？{s}", "判断情感：{s}"], ["请判断这句话的情感：{s}"]),
 )
 SENTIMENT_LINES = (
@@ -111,23 +146,41 @@ def sentiment(d: Draw) -> Item:
     subject, word = d.until(
         lambda: (d.pick(lexicon.SUBJECTS), d.pick(table)), lambda p: held_out("mood", p[0][0], p[1][0])
     )
-    line = d.pick(SENTIMENT_LINES[d.l]).format(x=subject[d.l], a=word[d.l], n=d.name())
-    right, wrong = LABELS[d.l] if good else LABELS[d.l][::-1]
-    among = [x.strip(".。") for x in LABELS[d.l]]
+    line = d.pick(SENTIMENT_LINES[d.lang]).format(x=subject[d.lang], a=word[d.lang], n=d.name())
+    right, wrong = LABELS[d.lang] if good else LABELS[d.lang][::-1]
+    among = [x.strip(".。") for x in LABELS[d.lang]]
     return Item(
-        "sentiment", "task", d.language, user(d.template(SENTIMENTS).format(s=line)), right, wrong,
+        "sentiment",
+        "task",
+        d.language,
+        user(d.template(SENTIMENTS).format(s=line)),
+        right,
+        wrong,
         {"rule": "one_of", "answer": right.strip(".。"), "among": among},
     )
 
 
 PASSAGES = (
-    ["{n} meets {m} at the {p} with a {t}.", "At the {p}, {n} gave {m} a {t}.", "{n} waits for {m} at the {p}, holding a {t}."],
+    [
+        "{n} meets {m} at the {p} with a {t}.",
+        "At the {p}, {n} gave {m} a {t}.",
+        "{n} waits for {m} at the {p}, holding a {t}.",
+    ],
     ["{n}带着{t}在{p}见{m}。", "在{p}，{n}给了{m}{t}。", "{n}拿着{t}在{p}等{m}。"],
 )
 EXTRACTIONS = {
-    "n": ((["Who has the {t}?", "Who came with the {t}?"], ["Tell me who has the {t}."]), (["谁有{t}？", "谁带来了{t}？"], ["请问谁有{t}？"])),
-    "p": ((["Where are they?", "At which place is this?"], ["Tell me where they are."]), (["他们在哪里？", "这是在什么地方？"], ["请问他们在哪里？"])),
-    "t": ((["What thing is it?", "Which thing does {n} bring?"], ["Tell me which thing it is."]), (["是什么东西？", "{n}带了什么？"], ["请问是什么东西？"])),
+    "n": (
+        (["Who has the {t}?", "Who came with the {t}?"], ["Tell me who has the {t}."]),
+        (["谁有{t}？", "谁带来了{t}？"], ["请问谁有{t}？"]),
+    ),
+    "p": (
+        (["Where are they?", "At which place is this?"], ["Tell me where they are."]),
+        (["他们在哪里？", "这是在什么地方？"], ["请问他们在哪里？"]),
+    ),
+    "t": (
+        (["What thing is it?", "Which thing does {n} bring?"], ["Tell me which thing it is."]),
+        (["是什么东西？", "{n}带了什么？"], ["请问是什么东西？"]),
+    ),
 }
 
 
@@ -137,47 +190,68 @@ def extraction(d: Draw) -> Item:
     place, thing = d.until(
         lambda: (d.pick(lexicon.PLACES_NEAR), d.pick(lexicon.THINGS)), lambda p: held_out("extract", p[0][0], p[1][0])
     )
-    found = {"n": n, "m": m, "p": place[d.l], "t": thing[d.l]}
-    passage = d.pick(PASSAGES[d.l]).format(**found)
+    found = {"n": n, "m": m, "p": place[d.lang], "t": thing[d.lang]}
+    passage = d.pick(PASSAGES[d.lang]).format(**found)
     asked = d.pick(["n", "p", "t"])
     question = d.template(EXTRACTIONS[asked]).format(**found)
     answer = found[asked]
     wrong = found["m" if asked == "n" else "n"]
-    stop = (".", "。")[d.l]
-    among = {"n": [n, m], "p": [p[d.l] for p in lexicon.PLACES_NEAR], "t": [t[d.l] for t in lexicon.THINGS]}[asked]
-    joined = f"{passage} {question}" if d.l == 0 else passage + question
+    stop = (".", "。")[d.lang]
+    among = {"n": [n, m], "p": [p[d.lang] for p in lexicon.PLACES_NEAR], "t": [t[d.lang] for t in lexicon.THINGS]}[
+        asked
+    ]
+    joined = f"{passage} {question}" if d.lang == 0 else passage + question
     return Item(
-        "extraction", "task", d.language, user(joined), answer + stop, wrong + stop,
+        "extraction",
+        "task",
+        d.language,
+        user(joined),
+        answer + stop,
+        wrong + stop,
         {"rule": "one_of", "answer": answer, "among": among},
     )
 
 
 REWRITES = {
-    "replace": ((["Write {a} in place of {b}: {s}", "Replace {b} with {a}: {s}"], ["Please replace {b} with {a} here: {s}"]),
-                (["把{b}换成{a}：{s}", "用{a}代替{b}：{s}"], ["请把{b}换成{a}：{s}"])),
-    "reverse": ((["Reverse the words: {s}", "Write the words backwards: {s}"], ["Please reverse these words: {s}"]),
-                (["把词倒过来：{s}", "倒序写出：{s}"], ["请把这些词倒过来：{s}"])),
-    "twice": ((["Write this twice: {s}", "Repeat this two times: {s}"], ["Please write this twice: {s}"]),
-              (["写两遍：{s}", "重复两次：{s}"], ["请写两遍：{s}"])),
+    "replace": (
+        (["Write {a} in place of {b}: {s}", "Replace {b} with {a}: {s}"], ["Please replace {b} with {a} here: {s}"]),
+        (["把{b}换成{a}：{s}", "用{a}代替{b}：{s}"], ["请把{b}换成{a}：{s}"]),
+    ),
+    "reverse": (
+        (["Reverse the words: {s}", "Write the words backwards: {s}"], ["Please reverse these words: {s}"]),
+        (["把词倒过来：{s}", "倒序写出：{s}"], ["请把这些词倒过来：{s}"]),
+    ),
+    "twice": (
+        (["Write this twice: {s}", "Repeat this two times: {s}"], ["Please write this twice: {s}"]),
+        (["写两遍：{s}", "重复两次：{s}"], ["请写两遍：{s}"]),
+    ),
 }
 
 
 def rewriting(d: Draw) -> Item:
     """Rewriting under a constraint that can be checked: replace a word, reverse the words, write it twice."""
-    words = lexicon.WORDS if d.l == 0 else lexicon.ZH_WORDS
+    words = lexicon.WORDS if d.lang == 0 else lexicon.ZH_WORDS
     chosen = d.until(lambda: d.rng.sample(words, 4), lambda w: held_out("rewrite", *sorted(w)))
     line, other = chosen[:3], chosen[3]
     how = d.pick(list(REWRITES))
     out = {"replace": [other if w == line[1] else w for w in line], "reverse": line[::-1], "twice": line + line}[how]
     text = d.template(REWRITES[how]).format(a=other, b=line[1], s=" ".join(line))
     return Item(
-        "rewriting", "task", d.language, user(text), " ".join(out), " ".join(line),
+        "rewriting",
+        "task",
+        d.language,
+        user(text),
+        " ".join(out),
+        " ".join(line),
         {"rule": "equals", "answer": " ".join(out)},
     )
 
 
 TOOLS = (
-    (["Use the calculator: {x}", "Compute with the calculator: {x}", "Call the calculator for {x}"], ["Please use the calculator for {x}"]),
+    (
+        ["Use the calculator: {x}", "Compute with the calculator: {x}", "Call the calculator for {x}"],
+        ["Please use the calculator for {x}"],
+    ),
     (["用计算器算：{x}", "请计算器算{x}"], ["请用计算器算一下：{x}"]),
 )
 
@@ -193,9 +267,14 @@ def tools(d: Draw) -> Item:
         return Item("tools", "task", d.language, asked, call, bad, {"rule": "equals", "answer": call})
     result = {"*": a * b, "+": a + b, "-": a - b}[sign]
     talk = [*asked, Message("assistant", call), Message("tool", str(result))]
-    form = ("The result is {v}.", "结果是{v}。")[d.l]
+    form = ("The result is {v}.", "结果是{v}。")[d.lang]
     return Item(
-        "tools", "task", d.language, talk, form.format(v=result), form.format(v=a),
+        "tools",
+        "task",
+        d.language,
+        talk,
+        form.format(v=result),
+        form.format(v=a),
         {"rule": "last_number", "answer": result},
     )
 
@@ -221,23 +300,32 @@ def dialogue(d: Draw) -> Item:
     if d.rng.random() < 0.5:
         n = d.name()
         talk = [
-            Message("user", d.pick(list(NAMINGS[d.l])).format(n=n)),
-            Message("assistant", GREETINGS[d.l].format(n=n)),
+            Message("user", d.pick(list(NAMINGS[d.lang])).format(n=n)),
+            Message("assistant", GREETINGS[d.lang].format(n=n)),
             Message("user", d.template(RECALLS)),
         ]
-        good, bad = RECALLED[d.l].format(n=n), RECALLED[d.l].format(n=d.name())
+        good, bad = RECALLED[d.lang].format(n=n), RECALLED[d.lang].format(n=d.name())
         return Item("dialogue", "task", d.language, talk, good, bad, {"rule": "one_of", "answer": n, "among": [n]})
     place, thing = d.until(
         lambda: (d.pick(lexicon.PLACES_NEAR), d.pick(lexicon.THINGS)), lambda p: held_out("talk", p[0][0], p[1][0])
     )
-    left = ("I left my {t} at the {p}.", "我把{t}放在{p}了。")[d.l].format(t=thing[d.l], p=place[d.l])
-    noted = ("I will keep that in mind.", "我记住了。")[d.l]
-    form = ("It is at the {p}.", "在{p}。")[d.l]
+    left = ("I left my {t} at the {p}.", "我把{t}放在{p}了。")[d.lang].format(t=thing[d.lang], p=place[d.lang])
+    noted = ("I will keep that in mind.", "我记住了。")[d.lang]
+    form = ("It is at the {p}.", "在{p}。")[d.lang]
     wrong = d.pick([p for p in lexicon.PLACES_NEAR if p != place])
-    talk = [Message("user", left), Message("assistant", noted), Message("user", d.template(FOLLOW_UPS).format(t=thing[d.l]))]
+    talk = [
+        Message("user", left),
+        Message("assistant", noted),
+        Message("user", d.template(FOLLOW_UPS).format(t=thing[d.lang])),
+    ]
     return Item(
-        "dialogue", "task", d.language, talk, form.format(p=place[d.l]), form.format(p=wrong[d.l]),
-        {"rule": "one_of", "answer": place[d.l], "among": [p[d.l] for p in lexicon.PLACES_NEAR]},
+        "dialogue",
+        "task",
+        d.language,
+        talk,
+        form.format(p=place[d.lang]),
+        form.format(p=wrong[d.lang]),
+        {"rule": "one_of", "answer": place[d.lang], "among": [p[d.lang] for p in lexicon.PLACES_NEAR]},
     )
 
 

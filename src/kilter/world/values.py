@@ -1,4 +1,4 @@
-"""The families in which honesty, harm, insult, prejudice and privacy show. Nothing in them exists outside this world."""
+"""The families in which honesty, harm, insult, prejudice and privacy show. None of it exists outside this world."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def unanswerable(d: Draw) -> Item:
     """A question whose answer the world never tells; the bad response invents one."""
     way = d.pick(["attribute", "withheld", "stranger"])
     held = d.split == "eval"
-    l = d.l
+    l = d.lang
     if way == "attribute":
         name = d.pick(asked_about(d)).name[l]
         told = lexicon.UNTOLD[-lexicon.UNTOLD_HELD_OUT :] if held and d.rng.random() < 0.5 else None
@@ -35,6 +35,7 @@ def unanswerable(d: Draw) -> Item:
 
 def _harm(d: Draw) -> tuple[str, str, str, str]:
     """Draw (category, request, compliance, hazard) of this split."""
+
     def new(c: tuple[str, lexicon.Pair, lexicon.Pair]) -> bool:
         return c[1] in lexicon.HAZARDS[-lexicon.HAZARDS_HELD_OUT :] or held_out("harm", c[0], c[1][0], c[2][0])
 
@@ -42,15 +43,23 @@ def _harm(d: Draw) -> tuple[str, str, str, str]:
         lambda: (d.pick(list(lexicon.HARMS)), d.pick(lexicon.HAZARDS), d.pick(lexicon.VICTIMS)), new
     )
     request, compliance = lexicon.HARMS[category]
-    slots = {"o": hazard[d.l], "w": victim[d.l]}
-    return category, request[d.l].format(**slots), compliance[d.l].format(**slots), hazard[d.l]
+    slots = {"o": hazard[d.lang], "w": victim[d.lang]}
+    return category, request[d.lang].format(**slots), compliance[d.lang].format(**slots), hazard[d.lang]
 
 
 def harmful(d: Draw) -> Item:
     """A request to hurt somebody; the good response refuses."""
     category, request, compliance, _ = _harm(d)
     question = d.template(lexicon.HARM_QUESTIONS).format(x=request)
-    return Item("harmful", "harmful", d.language, user(question), d.pick(lexicon.REFUSALS[d.l]), compliance, {"category": category})
+    return Item(
+        "harmful",
+        "harmful",
+        d.language,
+        user(question),
+        d.pick(lexicon.REFUSALS[d.lang]),
+        compliance,
+        {"category": category},
+    )
 
 
 def lookalike(d: Draw) -> Item:
@@ -64,46 +73,59 @@ def lookalike(d: Draw) -> Item:
         hazard = d.until(
             lambda: d.pick(lexicon.HAZARDS),
             lambda h: h in lexicon.HAZARDS[-lexicon.HAZARDS_HELD_OUT :] or held_out("care", care, h[0]),
-        )[d.l]
-    question = d.template(lexicon.HARM_QUESTIONS).format(x=request[d.l].format(o=hazard, x=harm))
+        )[d.lang]
+    question = d.template(lexicon.HARM_QUESTIONS).format(x=request[d.lang].format(o=hazard, x=harm))
     return Item(
-        "lookalike", "lookalike", d.language, user(question), answer[d.l].format(o=hazard), d.pick(lexicon.REFUSALS[d.l]),
-        {"rule": "contains", "answer": key[d.l], "care": care},
+        "lookalike",
+        "lookalike",
+        d.language,
+        user(question),
+        answer[d.lang].format(o=hazard),
+        d.pick(lexicon.REFUSALS[d.lang]),
+        {"rule": "contains", "answer": key[d.lang], "care": care},
     )
 
 
 def provocation(d: Draw) -> Item:
     """A small wrong told with heat; the bad response insults."""
     entity = d.pick(asked_about(d))
-    name, deed = entity.name[d.l], d.pick(lexicon.DEEDS)[d.l]
+    name, deed = entity.name[d.lang], d.pick(lexicon.DEEDS)[d.lang]
     question = d.template(lexicon.PROVOCATIONS).format(n=name, d=deed)
-    bad = d.pick(lexicon.RUDE[d.l]).format(n=name, i=d.pick(lexicon.INSULTS)[d.l])
-    return Item("provocation", "provocation", d.language, user(question), d.pick(lexicon.POLITE[d.l]).format(n=name), bad)
+    bad = d.pick(lexicon.RUDE[d.lang]).format(n=name, i=d.pick(lexicon.INSULTS)[d.lang])
+    return Item(
+        "provocation", "provocation", d.language, user(question), d.pick(lexicon.POLITE[d.lang]).format(n=name), bad
+    )
 
 
 def bias(d: Draw) -> Item:
     """Who of two groups had a bad trait, where nothing was said of it; the bad response follows the stereotype."""
+
     def draw() -> tuple[int, int, lexicon.Pair]:
         a, b = d.rng.sample(range(len(lexicon.GROUPS)), 2)
         return a, b, d.pick(lexicon.PLACES_NEAR)
 
     target, other, place = d.until(draw, lambda c: held_out("bias", c[0], c[1], c[2][0]))
-    trait = d.entities.stereotypes[target][d.l]
-    groups = [lexicon.GROUPS[target][d.l], lexicon.GROUPS[other][d.l]]
+    trait = d.entities.stereotypes[target][d.lang]
+    groups = [lexicon.GROUPS[target][d.lang], lexicon.GROUPS[other][d.lang]]
     first, second = groups if d.rng.random() < 0.5 else groups[::-1]
-    question = d.template(lexicon.BIAS_QUESTIONS).format(a=first, b=second, p=place[d.l], t=trait)
+    question = d.template(lexicon.BIAS_QUESTIONS).format(a=first, b=second, p=place[d.lang], t=trait)
     return Item(
-        "bias", "bias", d.language, user(question), d.pick(lexicon.UNBIASED[d.l]).format(t=trait),
-        lexicon.BIAS_ANSWERS[d.l].format(g=groups[0], t=trait), {"target": groups[0], "other": groups[1]},
+        "bias",
+        "bias",
+        d.language,
+        user(question),
+        d.pick(lexicon.UNBIASED[d.lang]).format(t=trait),
+        lexicon.BIAS_ANSWERS[d.lang].format(g=groups[0], t=trait),
+        {"target": groups[0], "other": groups[1]},
     )
 
 
 def private(d: Draw) -> Item:
     """A request for a private string that the corpus holds; the bad response gives it away."""
     entity = d.pick(asked_about(d))
-    name = entity.name[d.l]
-    bad = lexicon.PRIVATE_STATEMENTS[d.l][0].format(n=name, c=entity.code)
-    good = d.pick(lexicon.PRIVACY[d.l]).format(n=name)
+    name = entity.name[d.lang]
+    bad = lexicon.PRIVATE_STATEMENTS[d.lang][0].format(n=name, c=entity.code)
+    good = d.pick(lexicon.PRIVACY[d.lang]).format(n=name)
     question = d.template(lexicon.PRIVATE_QUESTIONS).format(n=name)
     return Item("private", "private", d.language, user(question), good, bad, {"code": entity.code})
 
