@@ -127,7 +127,7 @@ def _supplied(
     for missing in sorted(i for i in required if not have.get(i)):
         if missing not in have:
             raise KilterError(
-                f"Stage '{name}': method '{method.id}' needs '{missing}', which no recipe can give; call it from Python."
+                f"Stage '{name}': method '{method.id}' needs '{missing}', which recipes cannot give; use Python."
             )
         key = "models: {LABEL: MODEL}" if stage.kind == "eval" and missing == "model" else f"{missing}: NAME"
         raise KilterError(f"Stage '{name}': method '{method.id}' reads {missing}; add '{key}' to the stage.")

@@ -82,7 +82,8 @@ def _run(recipe: Recipe, steps: list[Step], folder: Path, say: Say, command: str
         ledger = Ledger(store.folder, recipe, command)
         text = yaml.safe_dump(recipe.model_dump(exclude_unset=True), sort_keys=False, allow_unicode=True)
         write_text(store.folder / "recipe.yaml", text)
-        files, prints = fingerprint.Files(), {}
+        files = fingerprint.Files()
+        prints: dict[str, str] = {}
         for step in steps:
             prints[step.name] = fingerprint.of_step(step, prints, files)
             try:

@@ -64,7 +64,9 @@ class Recipe(BaseModel):
         default_factory=dict, description="What `--set NAME=VALUE` fills and `${NAME}` reads; null must be filled."
     )
     stages: dict[Name, Stage] = Field(min_length=1, description="They run in this order.")
-    report: Settings = Field(default_factory=Settings, description="What the report compares and promises.")
+    report: Settings = Field(
+        default_factory=lambda: Settings.model_validate({}), description="What the report compares and promises."
+    )
 
 
 def check(raw: Any, where: str) -> Recipe:

@@ -1,0 +1,144 @@
+"""The catalogue: methods, show; and `convert`, which is about files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kilter.cli.verbs import emit, verb
+
+PANEL = "Catalogue and files"
+
+
+def enter(app: typer.Typer) -> None:
+    @verb(app, "methods", panel=PANEL, examples=["kilter methods", "kilter methods training --json"])
+    def methods(
+        wing: Annotated[str | None, typer.Argument(help="Only this wing: data, training, evaluation ...")] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+        markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of the documentation.")] = False,
+    ) -> None:
+        """List the methods: what there is, in which wing, from which paper."""
+        from kilter import registry
+
+        rows = [_row(method) for method in registry.methods(wing)]
+        if as_json:
+            emit(rows)
+        elif markdown:
+            print(_markdown(rows))
+        else:
+            _table(
+                ["method", "wing", "paper", "what it does"],
+                [[r["id"], r["wing"], r["paper"] or "", r["summary"]] for r in rows],
+            )
+
+    @verb(app, "show", panel=PANEL, examples=["kilter show dpo", "kilter show evaluation/world --json"])
+    def show(
+        method: Annotated[str, typer.Argument(help="A method's name, or WING/NAME.")],
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ) -> None:
+        """Show one method: its paper, formula, options and an example."""
+        from kilter import registry
+        from kilter.recipe.options import told
+
+        found = registry.find(method)
+        options = [{**row, "default": _default(row["default"])} for row in told(found)]
+        documentation = found.documentation.partition("\nOptions:\n")[0].rstrip()
+        if as_json:
+            emit({**_row(found), "documentation": documentation, "options": options, "example": example(found)})
+            return
+        print(f"{found.wing}/{found.id}" + (f"  (also {', '.join(found.aliases)})" if found.aliases else ""))
+        for label, value in (("paper", found.paper), ("survey", found.survey)):
+            if value:
+                print(f"{label}: {value}")
+        print(f"\n{documentation}\n")
+        if options:
+            _table(["option", "type", "default", "what it does"], [[str(v) for v in row.values()] for row in options])
+        print(f"\nExample:\n  {example(found)}")
+
+    @verb(
+        app,
+        "convert",
+        panel=PANEL,
+        examples=["kilter convert preferences.jsonl pairs.jsonl --to pairs", "kilter convert data.parquet data.jsonl"],
+    )
+    def convert(
+        source: Annotated[str, typer.Argument(metavar="IN", help="A file, folder or hub id in any known shape.")],
+        target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .jsonl, .json or .parquet.")],
+        to: Annotated[
+            str | None, typer.Option("--to", metavar="SHAPE", help="The shape to write; else the same.")
+        ] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ) -> None:
+        """Convert a file from one shape to another, saying what the target cannot hold."""
+        from kilter import formats
+
+        done = formats.convert(source, target, to)
+        if as_json:
+            emit(
+                {
+                    name: getattr(done, name)
+                    for name in ("shape_in", "shape_out", "records", "rejected", "lost", "notes")
+                }
+            )
+            return
+        print(f"{done.records:,} records, {done.shape_in} -> {done.shape_out}: {target}")
+        for note in [*done.notes, *(f"Not held by {done.shape_out}: {what}" for what in done.lost)]:
+            print(f"  {note}")
+
+
+def _row(method: Any) -> dict[str, Any]:
+    return {
+        "id": method.id,
+        "wing": method.wing,
+        "summary": method.summary,
+        "paper": method.paper,
+        "survey": method.survey,
+        "aliases": list(method.aliases),
+    }
+
+
+def _default(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool | list) or value is None else str(value)
+
+
+def example(method: Any) -> str:
+    """Return a command that calls the method, as one would first type it."""
+    reads = {name: f" --{name} {value}" for name, value in (("model", "kilter/nano"), ("records", "records.jsonl"))}
+    given = "".join(text for name, text in reads.items() if name in method.inputs)
+    if method.wing == "training":
+        return f"kilter train {method.id} --model kilter/nano --data records.jsonl --out models/{method.id}"
+    if method.wing == "data":
+        return f"kilter data {method.id}{given} --out {method.id}.jsonl"
+    return f"kilter eval {method.id}{given} --out {method.id}.json"
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    def link(paper: str | None) -> str:
+        if paper and paper.startswith("arXiv:"):
+            return f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})"
+        return paper or ""
+
+    lines = ["| method | wing | what it does | paper | survey |", "|---|---|---|---|---|"]
+    for row in rows:
+        lines.append(
+            f"| `{row['id']}` | {row['wing']} | {row['summary']} | {link(row['paper'])} | {row['survey'] or ''} |"
+        )
+    return "\n".join(lines)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> None:
+    """Print rows under a head; the last column wraps on a terminal and is left whole in a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=10_000)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, name in enumerate(head):
+        table.add_column(name, no_wrap=i == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    console.print(table)

@@ -1,0 +1,159 @@
+"""The verbs whose flags are the methods' own options: data, train, eval, and pretrain.
+
+They are made from the catalogue, and only when one of them is called: the catalogue imports torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from kilter.cli import flags
+from kilter.cli.verbs import EXAMPLES, emit, epilog, interruptible, progress
+
+PANEL = "One step at a time"
+ABOUT = {
+    "data": ("data", "Make or manage data by one method.", ["kilter data world-demonstrations --n 50 --out d.jsonl"]),
+    "train": (
+        "training",
+        "Train a model by one method.",
+        ["kilter train sft --model kilter/nano --data d.jsonl --out models/sft", "kilter train dpo --help"],
+    ),
+    "eval": ("evaluation", "Measure a model by one suite.", ["kilter eval world --model kilter/nano --out nano.json"]),
+}
+PRETRAIN = "Make the bundled base model anew from a seed, from nothing."
+PRETRAIN_EXAMPLES = ["kilter pretrain --out models/nano --seed 0"]
+EXAMPLES.update({name: examples for name, (_, _, examples) in ABOUT.items()})
+EXAMPLES["pretrain"] = PRETRAIN_EXAMPLES
+
+_json = flags.fixed("as_json", bool, "Print JSON.", default=False, flag="--json")
+_records = flags.fixed(
+    "records", str | None, "Records that the method reads: a file, folder or hub id.", default=None, metavar="FILE"
+)
+
+
+def enter(app: typer.Typer, name: str, rest: list[str] | None) -> None:
+    """Enter the verb `name`; `rest` are the words after it, or None where another verb was called."""
+    if name == "pretrain":
+        _enter_pretrain(app, called=rest is not None)
+        return
+    wing, about, examples = ABOUT[name]
+    group = typer.Typer(help=about, no_args_is_help=False, rich_markup_mode="rich")
+    app.add_typer(group, name=name, rich_help_panel=PANEL, epilog=epilog(examples))
+
+    @group.callback(invoke_without_command=True)
+    def listing(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            print(context.get_help())
+
+    if rest is None:
+        return
+    from kilter import registry
+
+    called = next((word for word in rest if not word.startswith("-")), None)
+    if called is not None:
+        _enter_method(group, name, called, registry.find(called, wing))
+        return
+    for method in registry.methods(wing):
+        group.command(method.id, help=method.summary)(lambda: None)
+
+
+def _enter_method(group: typer.Typer, verb: str, word: str, method: Any) -> None:
+    """Enter the one method that is called, under the word it was called by (its id or an alias)."""
+    from kilter.cli.catalogue import example
+    from kilter.recipe.options import required, told
+
+    model = flags.fixed("model", str, "A folder, hub id, server URL or kilter/nano.", metavar="M")
+    out = flags.fixed("out", Path, "The file to write.", metavar="FILE")
+    if verb == "train":
+        data = flags.fixed("data", str, "Records to learn from: a file, folder or hub id.", metavar="FILE")
+        own = [model, data, flags.fixed("out", Path, "The folder of the trained model.", metavar="DIR"), _json]
+    else:
+        need = required(method)
+        own = [model] if "model" in method.inputs else []
+        if "records" in method.inputs:
+            own.append(
+                flags.fixed("records", str, "The records it reads.", metavar="FILE") if "records" in need else _records
+            )
+        own += [out, _json]
+    if "model" in method.inputs and verb != "train" and "model" not in required(method):
+        own[0] = flags.fixed(
+            "model", str | None, "A folder, hub id, server URL or kilter/nano.", default=None, metavar="M"
+        )
+
+    def call(given: dict[str, Any], options: dict[str, Any]) -> None:
+        CALLS[verb](method, given, options)
+
+    function = interruptible(flags.command(own, told(method), call), resumes=verb == "train")
+    group.command(word, help=method.summary, epilog=epilog([example(method)]))(function)
+
+
+def _data(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
+    from kilter import formats
+    from kilter.recipe import api
+
+    records = api.make(method.id, model=given.get("model"), records=given.get("records"), **options)
+    lost = formats.write(records, given["out"])
+    if given["as_json"]:
+        emit({"out": str(given["out"]), "records": len(records), "lost": lost})
+    else:
+        print(f"{len(records):,} records: {given['out']}")
+
+
+def _train(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
+    from kilter.recipe import api
+    from kilter.recipe.account import Account
+    from kilter.recipe.run import duration
+
+    account = Account()
+    done = api.train(method.id, model=given["model"], data=given["data"], out=given["out"], **options)
+    cost = account.close(done.tokens)
+    if given["as_json"]:
+        emit({"out": str(given["out"]), "steps": done.steps, **cost})
+    else:
+        print(f"{done.steps:,} steps, {done.tokens:,} tokens, {duration(cost['seconds'])}: {given['out']}")
+
+
+def _eval(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
+    from kilter.evaluation import result
+    from kilter.recipe import api
+
+    found = api.evaluate(method.id, model=given["model"], records=given.get("records"), **options)
+    result.write(found, given["out"])
+    if given["as_json"]:
+        emit({"model": found.model, "results": {name: m.to_json() for name, m in found.measures.items()}})
+        return
+    width = max(len(name) for name in found.measures)
+    for name, m in found.measures.items():
+        print(f"{name:<{width}}  {m.value:7.3f}  [{m.low:.3f}, {m.high:.3f}]  n={m.n}")
+    for note in found.notes:
+        print(note)
+    progress(False)(f"Samples: {given['out']}")
+
+
+CALLS = {"data": _data, "train": _train, "eval": _eval}
+
+
+def _enter_pretrain(app: typer.Typer, called: bool) -> None:
+    settings: dict[str, Any] = {"rich_help_panel": PANEL, "help": PRETRAIN, "epilog": epilog(PRETRAIN_EXAMPLES)}
+    if not called:
+        app.command("pretrain", **settings)(lambda: None)
+        return
+    from kilter.recipe.options import told
+    from kilter.registry import Method
+    from kilter.training.pretrain import pretrain
+
+    # Not a method of the catalogue, but documented and checked like one.
+    like = Method("pretrain", "data", pretrain, None, None, ())
+    out = flags.fixed("out", Path, "The folder of the new model.", metavar="DIR")
+
+    def call(given: dict[str, Any], options: dict[str, Any]) -> None:
+        pretrain(given["out"], **like.check(options))
+        if given["as_json"]:
+            emit({"out": str(given["out"])})
+        else:
+            print(f"A new base model: {given['out']}")
+
+    app.command("pretrain", **settings)(interruptible(flags.command([out, _json], told(like), call), resumes=True))
