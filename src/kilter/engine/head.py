@@ -1,0 +1,158 @@
+"""The head: log-probs of the scored tokens only, in chunks; [T, V] logits never exist.
+
+A chunk of hidden states becomes logits, log-softmax and the log-prob of its target while it is in the cache. The way
+back needs the softmax again: it is kept (in the computing precision) while it is small, else computed anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Logits of a chunk, in elements: 4 MB of fp32, which a CPU's cache holds. A GPU wants larger ones.
+CHUNK = {"cpu": 2**20, "cuda": 2**27}
+# The softmax is kept for the way back up to so many bytes.
+KEEP = {"cpu": 2**28, "cuda": 2**30}
+
+
+@dataclass(slots=True)
+class LogProbs:
+    """Log-probs of the P scored tokens of R responses, in nats.
+
+    tokens [P], fp32; owner [P], the response of each; lengths [R], scored tokens of each; entropy [P] where asked for.
+    """
+
+    tokens: Tensor
+    owner: Tensor
+    lengths: Tensor
+    entropy: Tensor | None = None
+
+    def sum(self) -> Tensor:
+        """Return [R]: log-probs of whole responses (0 for one without scored tokens)."""
+        return self.tokens.new_zeros(len(self.lengths)).index_add(0, self.owner, self.tokens)
+
+    def mean(self) -> Tensor:
+        """Return [R]: mean log-prob per scored token of each response (0 for one without)."""
+        return self.sum() / self.lengths.clamp(min=1)
+
+    def with_tokens(self, tokens: Tensor) -> LogProbs:
+        """Return the same layout with other log-probs [P], such as a reference's."""
+        return replace(self, tokens=tokens.to(self.tokens.device), entropy=None)
+
+
+def log_probs(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    *,
+    scale: float = 1.0,
+    softcap: float | None = None,
+    entropy: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Return log softmax(z)[target] [P] and the entropy [P] (or None), where z = softcap(scale (W h + b)).
+
+    hidden [P, H], weight [V, H], bias [V] or None, targets [P]. Results are fp32; softcap(z) = c tanh(z / c).
+    """
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        kind = torch.get_autocast_dtype(device)
+        hidden, weight, bias = hidden.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
+    found, spread = _Head.apply(hidden, weight, bias, targets, scale, softcap, entropy)
+    return found, spread if entropy else None
+
+
+class _Head(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        scale: float,
+        softcap: float | None,
+        entropy: bool,
+    ) -> tuple[Tensor, Tensor]:
+        count, vocabulary = len(hidden), len(weight)
+        found = torch.empty(count, dtype=torch.float32, device=hidden.device)
+        spread = torch.empty(count if entropy else 0, dtype=torch.float32, device=hidden.device)
+        size = count * vocabulary * hidden.element_size()
+        plain = scale == 1.0 and softcap is None and not entropy
+        wanted = any(ctx.needs_input_grad) and plain and size <= KEEP.get(hidden.device.type, 2**28)
+        kept = hidden.new_empty((count, vocabulary)) if wanted else None
+        for part in _parts(count, vocabulary, hidden.device.type):
+            logs, _ = _log_softmax(hidden[part], weight, bias, scale, softcap)
+            found[part] = logs.gather(1, targets[part, None])[:, 0]
+            if kept is not None:
+                torch.exp(logs, out=logs)
+                kept[part] = logs
+            elif entropy:
+                spread[part] = -(logs.exp() * logs).sum(-1)
+        ctx.save_for_backward(hidden, weight, bias, targets, kept, spread)
+        ctx.options = (scale, softcap, entropy)
+        return found, spread
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, grad_spread: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        hidden, weight, bias, targets, kept, spread = ctx.saved_tensors
+        scale, softcap, entropy = ctx.options
+        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        several = len(hidden) * len(weight) > CHUNK.get(hidden.device.type, 2**24)
+        kind = torch.float32 if several and hidden.device.type != "cpu" else weight.dtype
+        grad_weight = torch.zeros_like(weight, dtype=kind) if ctx.needs_input_grad[1] else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and ctx.needs_input_grad[2] else None
+        for part in _parts(len(hidden), len(weight), hidden.device.type):
+            g = grad[part, None]
+            if kept is not None:
+                slope = kept[part] * -g.to(kept.dtype)
+            else:
+                logs, bent = _log_softmax(hidden[part], weight, bias, scale, softcap)
+                soft = logs.exp()
+                slope = soft * -g
+                if entropy:
+                    slope -= grad_spread[part, None] * soft * (logs + spread[part, None])
+                if bent is not None:
+                    assert softcap is not None
+                    slope.scatter_add_(1, targets[part, None], g)
+                    slope *= 1 - (bent / softcap) ** 2
+            if kept is not None or softcap is None:
+                slope.scatter_add_(1, targets[part, None], g.to(slope.dtype))
+            slope = (slope * scale if scale != 1.0 else slope).to(hidden.dtype)
+            if grad_hidden is not None:
+                torch.mm(slope, weight, out=grad_hidden[part])
+            if grad_weight is not None:
+                grad_weight += slope.T @ hidden[part]
+            if grad_bias is not None:
+                grad_bias += slope.sum(0, dtype=torch.float32)
+        return (
+            grad_hidden,
+            None if grad_weight is None else grad_weight.to(weight.dtype),
+            None if grad_bias is None else grad_bias.to(bias.dtype),
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+def _parts(count: int, vocabulary: int, device: str) -> list[slice]:
+    size = max(1, CHUNK.get(device, 2**24) // vocabulary)
+    return [slice(start, min(count, start + size)) for start in range(0, count, size)]
+
+
+def _log_softmax(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, softcap: float | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return fp32 log-softmax [C, V] and, under a softcap, the capped logits."""
+    logits = F.linear(hidden, weight, bias)
+    if scale != 1.0 or softcap is not None:
+        logits = logits.float() * scale
+    if softcap is None:
+        return F.log_softmax(logits, dim=-1, dtype=torch.float32), None
+    bent = torch.tanh(logits / softcap) * softcap
+    return F.log_softmax(bent, dim=-1, dtype=torch.float32), bent

@@ -1,0 +1,197 @@
+"""Who attends to whom in a ragged batch, and the few attention calls that this comes to.
+
+A `Layout` is a forest of segments in a flat row of tokens: a token sees its own segment up to itself, and all of the
+segments above. `Layout.calls` turns it into as few calls of batched attention as it can:
+
+- a prompt and its first response stand side by side and are one causal run;
+- causal runs of about one length are one call (padding at a run's end needs no mask, nothing real looks there);
+- the other responses attend to (prompt, themselves), about equal ones in one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# A row joins a call when it is at least this share of the call's longest: padding costs arithmetic, a call about 50 µs.
+JOIN = 0.75
+
+
+class Segment(NamedTuple):
+    """`length` tokens from `start` of the flat row, below segment number `parent` (-1: a root)."""
+
+    start: int
+    length: int
+    parent: int
+
+
+@dataclass(slots=True)
+class Call:
+    """One batched attention: n rows of Lq queries over Lk keys.
+
+    `queries` [n, Lq] and `keys` [n, Lk] are indices into the flat row, or None where the n rows of one length stand in
+    the flat row as they are, all of it. `query_at` [n, Lq] and `key_at` [n, Lk] are places in the sequence: a query
+    looks at keys no later than itself. Padding repeats a row's last query, and a padded key is later than anything.
+    `causal` says that the two are the same, so that a plain causal kernel gives the same.
+    """
+
+    rows: int
+    causal: bool
+    queries: Tensor | None
+    keys: Tensor | None
+    query_at: Tensor
+    key_at: Tensor
+    _masks: dict[int | None, Tensor] = field(default_factory=dict, repr=False)
+    _biases: dict[int | None, Tensor] = field(default_factory=dict, repr=False)
+
+    def mask(self, window: int | None) -> Tensor:
+        """Return bool [n, Lq, Lk], True where a query looks: no later keys, and none `window` or more before it."""
+        if window not in self._masks:
+            behind = self.query_at[:, :, None] - self.key_at[:, None, :]
+            self._masks[window] = behind >= 0 if window is None else (behind >= 0) & (behind < window)
+        return self._masks[window]
+
+    def bias(self, window: int | None) -> Tensor:
+        """Return `mask` as fp32 to add to scores, 0 or -inf; [1, Lq, Lk] where all rows have the same."""
+        if window not in self._biases:
+            mask = self.mask(window)
+            if self.causal and window is None:
+                # Padded keys lie behind every real query already.
+                mask = torch.ones(mask.shape[1:], dtype=torch.bool, device=mask.device).tril()[None]
+            self._biases[window] = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)
+        return self._biases[window]
+
+
+@dataclass(slots=True)
+class Plan:
+    """The calls of a layout, and `order` [T]: where in the calls' outputs, one behind the other, each token is."""
+
+    calls: list[Call]
+    order: Tensor | None
+
+
+@dataclass
+class Layout:
+    """A forest of segments over `length` tokens. Segments stand in the row in their order, without gaps.
+
+    `watch`, where it is a list, is told the sliding window of every layer that asks for attention (a trial of a model).
+    """
+
+    segments: tuple[Segment, ...]
+    length: int
+    watch: list[int | None] | None = None
+    _plans: dict[torch.device, Plan] = field(default_factory=dict, repr=False)
+
+    def plan(self, device: torch.device) -> Plan:
+        """Return the attention calls with their indices on `device`; worked out once."""
+        if device not in self._plans:
+            calls: list[Call] = []
+            places: list[np.ndarray] = []
+            for group in _grouped(self._runs):
+                call, place = _call(group, self.length)
+                calls.append(call)
+                places.append(place)
+            for call in calls:
+                for name in ("queries", "keys", "query_at", "key_at"):
+                    value = getattr(call, name)
+                    setattr(call, name, None if value is None else value.to(device, non_blocking=True))
+            order = None if len(calls) == 1 and calls[0].queries is None else _order(places, self.length).to(device)
+            self._plans[device] = Plan(calls, order)
+        return self._plans[device]
+
+    @cached_property
+    def _runs(self) -> list[_Run]:
+        """Segments joined to causal runs where a child stands right behind its parent, with what lies above each."""
+        runs: list[_Run] = []
+        run_of: list[int] = []
+        for number, (start, length, parent) in enumerate(self.segments):
+            if parent >= 0 and parent == number - 1:
+                run_of.append(run_of[parent])
+                runs[run_of[parent]].length += length
+                continue
+            above: list[tuple[int, int]] = []
+            while parent >= 0:
+                above.insert(0, self.segments[parent][:2])
+                parent = self.segments[parent].parent
+            run_of.append(len(runs))
+            runs.append(_Run(start, length, above))
+        return runs
+
+
+@dataclass(slots=True)
+class _Run:
+    """`length` tokens from `start` that see each other causally, and the (start, length) of all that they see above."""
+
+    start: int
+    length: int
+    above: list[tuple[int, int]]
+
+    @property
+    def depth(self) -> int:
+        return sum(length for _, length in self.above)
+
+
+def _grouped(runs: Iterable[_Run]) -> list[list[_Run]]:
+    """Cut runs into groups that one call can hold without much padding."""
+    groups: list[list[_Run]] = []
+    for run in sorted(runs, key=lambda r: (not r.above, -r.length, -r.depth, r.start)):
+        head = groups[-1][0] if groups else None
+        if (
+            head is not None
+            and bool(head.above) == bool(run.above)
+            and run.length >= JOIN * head.length
+            and JOIN * head.depth <= run.depth <= head.depth / JOIN
+        ):
+            groups[-1].append(run)
+        else:
+            groups.append([run])
+    return groups
+
+
+def _call(group: list[_Run], total: int) -> tuple[Call, np.ndarray]:
+    """Return the call of a group, and for every one of its outputs [n * Lq] its token (-1: padding)."""
+    group = sorted(group, key=lambda r: r.start)
+    rows, depth = len(group), max(run.depth for run in group)
+    length = max(run.length for run in group)
+    step = np.arange(length)
+    lengths = np.array([run.length for run in group])[:, None]
+    starts = np.array([run.start for run in group])[:, None]
+    depths = np.array([run.depth for run in group])[:, None]
+    own = starts + np.minimum(step, lengths - 1)
+    place = np.where(step < lengths, own, -1).reshape(-1)
+    query_at = depths + np.minimum(step, lengths - 1)
+    key_at = np.where(step < lengths, depths + step, total + 1)
+    keys = own
+    if depth:
+        above = np.zeros((rows, depth), dtype=np.int64)
+        above_at = np.full((rows, depth), total + 1)
+        for row, run in enumerate(group):
+            above[row, : run.depth] = np.concatenate([np.arange(s, s + n) for s, n in run.above])
+            above_at[row, : run.depth] = np.arange(run.depth)
+        keys, key_at = np.concatenate((above, own), axis=1), np.concatenate((above_at, key_at), axis=1)
+    whole = not depth and rows * length == total and bool((lengths == length).all())
+    as_tensor = torch.from_numpy
+    call = Call(
+        rows=rows,
+        causal=not depth,
+        queries=None if whole else as_tensor(own),
+        keys=None if whole else as_tensor(keys),
+        query_at=as_tensor(query_at),
+        key_at=as_tensor(key_at),
+    )
+    return call, place
+
+
+def _order(places: list[np.ndarray], total: int) -> Tensor:
+    """Return [T]: the place of each token among the outputs."""
+    flat = np.concatenate(places)
+    order = np.empty(total, dtype=np.int64)
+    real = np.flatnonzero(flat >= 0)
+    order[flat[real]] = real
+    return torch.from_numpy(order)

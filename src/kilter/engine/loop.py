@@ -1,0 +1,287 @@
+"""The loop: one for all methods. Trees in, an objective over their log-probs, AdamW, a checkpoint out.
+
+A step's loss is sum(per_example) / sum(weight) over the whole step: gradients of the sums are gathered over
+micro-batches and processes and divided once, so nothing depends on how a step is cut. Everything that varies with time
+(order of the data, learning rate, random numbers) is a function of the seed and the step, so that a run continued from
+a state takes the same steps to the last bit. Processes come from `accelerate`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from kilter.engine import checkpoint
+from kilter.engine.batch import collate, deal
+from kilter.engine.feed import Feed, Source
+from kilter.engine.meter import Log, Meter, peak_memory
+from kilter.engine.optim import Schedule, adamw, rate, scale_and_clip
+from kilter.engine.reference import Reference, recall
+from kilter.engine.scorer import Scorer
+from kilter.errors import KilterError
+from kilter.files import make_folder, write_json
+from kilter.store import fingerprint
+
+# Below this many parameters bf16 is no faster on a CPU.
+WORTH_BF16 = 2_000_000
+
+
+class LoopOptions(BaseModel):
+    """What every training method can be told about the run itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    learning_rate: float = Field(2e-5, gt=0, description="Highest learning rate.")
+    epochs: float = Field(1.0, gt=0, description="Passes over the data.")
+    steps: int | None = Field(None, gt=0, description="Optimizer steps; overrides epochs.")
+    batch_size: int = Field(32, gt=0, description="Prompts (with all their responses) in an optimizer step.")
+    micro_tokens: int = Field(8192, gt=0, description="Tokens computed at once: memory, not the result, depends on it.")
+    warmup: float = Field(0.05, ge=0, description="Steps of linear warm-up; below 1, that share of all steps.")
+    schedule: Schedule = Field("cosine", description="Course of the learning rate after the warm-up.")
+    min_lr_ratio: float = Field(0.1, ge=0, le=1, description="Learning rate at the end, as a share of the highest.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of matrices.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the gradient's mean.")
+    beta2: float = Field(0.95, ge=0, lt=1, description="AdamW's decay of the gradient's square.")
+    clip: float = Field(1.0, ge=0, description="Norm that gradients are clipped to; 0 clips nothing.")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="Arithmetic; weights are kept in fp32.")
+    max_length: int = Field(1024, gt=1, description="Most tokens of a prompt with its response.")
+    seed: int = Field(0, ge=0, description="Seed of everything random.")
+    checkpoint_every: int = Field(200, ge=0, description="Steps between states to continue from; 0 keeps none.")
+    gradient_checkpointing: bool = Field(False, description="Compute activations twice instead of keeping them.")
+    log_every: int = Field(10, gt=0, description="Steps between lines of metrics.jsonl.")
+
+
+@dataclass(slots=True)
+class Loss:
+    """What an objective returns for the N examples (responses, pairs ...) of a micro-batch.
+
+    per_example [N] are numerators, `weight` [N] what each counts for: the step's loss is the ratio of their sums over
+    the whole step. `metrics` are [N] each, of examples again; their means are logged.
+    """
+
+    per_example: Tensor
+    weight: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+Objective = Callable[..., Loss]
+
+
+@dataclass(slots=True)
+class TrainResult:
+    """A finished run: the loss of every step (nats, as the objective weighs), tokens computed, seconds, peak bytes."""
+
+    out: Path
+    metrics: Path
+    steps: int
+    losses: list[float]
+    tokens: int
+    seconds: float
+    peak_memory: int
+
+
+def train(
+    model: Any,
+    trees: Source,
+    objective: Objective,
+    options: LoopOptions,
+    out: str | Path,
+    *,
+    reference: Any | None = None,
+    tokenizer: Any | None = None,
+) -> TrainResult:
+    """Train `model` (a transformers causal LM in fp32, changed in place) and leave it in `out` as a checkpoint.
+
+    `trees` is a sequence of trees, of which every epoch takes all in a new order, `batch_size` a step; or a function
+    from the step's number to the trees of that step (then `options.steps` is due). `objective(policy, group)` or
+    `objective(policy, reference, group)` gets LogProbs and Groups and returns a Loss; the reference policy is the model
+    as it is at the start, or the model given as `reference`. `out` gets metrics.jsonl, and states to continue from
+    while the run goes: the same call continues there. `tokenizer` is saved along.
+
+    Raises KilterError for no trees, a loss that is not finite, a disk that is full, a folder that another run began.
+    """
+    with torch.random.fork_rng():
+        loop = _Loop(model, Feed.of(trees, **_of(options)), objective, options, make_folder(out), reference)
+        try:
+            return loop.run(tokenizer)
+        finally:
+            loop.scorer.release()
+
+
+class _Loop:
+    """One run: what it holds between steps."""
+
+    def __init__(
+        self, model: Any, feed: Feed, objective: Objective, options: LoopOptions, out: Path, reference: Any | None
+    ) -> None:
+        self.model, self.feed, self.objective, self.options, self.out = model, feed, objective, options, out
+        self.accelerator = Accelerator()
+        self.device = self.accelerator.device
+        model.to(self.device)
+        self.mark = _mark(model, feed, objective, options)
+        self.scorer = Scorer(model, bf16=_bf16(model, options.precision, self.device))
+        self.reference: Reference | None = None
+        if "reference" in inspect.signature(objective).parameters:
+            self.reference = recall(
+                self.scorer, feed.fixed, reference, options.micro_tokens, out, self.mark, self.accelerator
+            )
+        if options.gradient_checkpointing:
+            self.scorer.checkpoint_activations()
+        self.optimizer = adamw(
+            model,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            betas=(options.beta1, options.beta2),
+        )
+        self.done, self.losses, self.tokens, self.before = self._continue()
+        self.started = time.perf_counter()
+        self.prepared = self.accelerator.prepare(self.scorer)
+        self.parameters = [p for p in self.scorer.parameters() if p.requires_grad]
+        self.meter = Meter(partial(self.accelerator.reduce, reduction="sum"), self.device)
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.started
+
+    def run(self, tokenizer: Any | None) -> TrainResult:
+        """Take the steps that are left and write what the run leaves."""
+        main, total, options = self.accelerator.is_main_process, self.feed.total, self.options
+        metrics = self.out / "metrics.jsonl"
+        with Log(metrics, total, self.done, quiet=not main) as log:
+            while self.done < total:
+                self._step(self.done)
+                self.done += 1
+                log.advance()
+                keep = options.checkpoint_every and self.done % options.checkpoint_every == 0 and self.done < total
+                if keep or self.done % options.log_every == 0 or self.done == total:
+                    self._log(log)
+                if keep and main:
+                    facts = {"mark": self.mark, "losses": self.losses, "tokens": self.tokens, "seconds": self.seconds}
+                    checkpoint.save_state(self.out, self.done, self.model, self.optimizer, facts)
+        memory = peak_memory(self.device)
+        result = TrainResult(self.out, metrics, total, self.losses, self.tokens, self.seconds, memory)
+        self.scorer.release()
+        if main:
+            checkpoint.save_model(self.model, tokenizer, self.out)
+            told = {key: value for key, value in asdict(result).items() if key not in ("out", "metrics")}
+            write_json(self.out / "training.json", told | {"options": options.model_dump()})
+            checkpoint.drop_states(self.out)
+        self.accelerator.wait_for_everyone()
+        return result
+
+    def _step(self, step: int) -> None:
+        """Take optimizer step number `step`."""
+        options, world, rank = self.options, self.accelerator.num_processes, self.accelerator.process_index
+        torch.manual_seed((options.seed * 1_000_003 + step) * 1009 + rank)
+        numbers, trees = self.feed(step)
+        costs = [len(tree) for tree in trees]
+        hands = deal(costs, world, options.micro_tokens)[rank]
+        sums = torch.zeros(2, device=self.device)
+        for turn, hand in enumerate(hands):
+            last = turn == len(hands) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.prepared):
+                # A process without trees of its own goes along with one that counts for nothing.
+                chosen = hand or [costs.index(min(costs))]
+                loss = self._loss([trees[i] for i in chosen], [numbers[i] for i in chosen])
+                self.accelerator.backward(loss.per_example.sum() * (1.0 if hand else 0.0))
+            if hand:
+                sums += torch.stack((loss.per_example.detach().sum(), loss.weight.detach().sum())).float()
+                self.meter.add(loss.metrics)
+        sums = self.accelerator.reduce(sums, reduction="sum")
+        # Data-parallel gradients are means over the processes of gradients of sums.
+        scale = world / torch.where(sums[1] > 0, sums[1], 1.0)
+        norm = scale_and_clip(self.parameters, scale, options.clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(step)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.tokens += sum(costs)
+        self.meter.step(sums[0], sums[1], norm)
+
+    def _loss(self, trees: list[Any], numbers: list[int]) -> Loss:
+        batch = collate(trees).to(self.device)
+        policy = self.prepared(batch)
+        if self.reference is None:
+            return self.objective(policy, group=batch.groups)
+        return self.objective(policy, reference=self.reference(policy, batch, numbers), group=batch.groups)
+
+    def _rate(self, step: int) -> float:
+        o = self.options
+        share = rate(step, self.feed.total, warmup=o.warmup, schedule=o.schedule, floor=o.min_lr_ratio)
+        return o.learning_rate * share
+
+    def _log(self, log: Log) -> None:
+        """Bring the numbers over, stop at one that is not finite, and write a line."""
+        first = len(self.losses)
+        losses, norms, means = self.meter.read()
+        for i, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient's norm became {norm}"
+                kept = checkpoint.find_state(self.out)
+                raise KilterError(
+                    f"The {what} at step {first + i + 1}; lower learning_rate (it is {self.options.learning_rate:g}) or "
+                    f"clip (it is {self.options.clip:g}), or use precision=fp32."
+                    + (f" The last good state is {kept}." if kept else "")
+                )
+        self.losses += losses
+        each = self.feed.steps_an_epoch
+        line = {
+            "step": self.done,
+            "epoch": round(self.done / each, 4) if each else 0,
+            "loss": sum(losses) / len(losses),
+            "lr": self._rate(self.done - 1),
+            "grad_norm": sum(norms) / len(norms),
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
+        }
+        log.write(line | means, self.tokens / max(self.seconds, 1e-9))
+
+    def _continue(self) -> tuple[int, list[float], int, float]:
+        """Load the newest state, if there is one, and return finished steps, their losses, tokens and seconds."""
+        state = checkpoint.find_state(self.out)
+        if state is None:
+            return 0, [], 0, 0.0
+        facts = checkpoint.read_facts(state)
+        if facts["mark"] != self.mark:
+            raise KilterError(
+                f"{self.out} holds an unfinished run with another model, data or options; "
+                "choose another folder, or delete that one."
+            )
+        checkpoint.load_state(state, self.model, self.optimizer)
+        return facts["step"], facts["losses"], facts["tokens"], facts["seconds"]
+
+
+def _of(options: LoopOptions) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in ("batch_size", "epochs", "steps", "seed")}
+
+
+def _bf16(model: Any, precision: str, device: torch.device) -> bool:
+    """Whether to compute in bf16: where asked, or where the hardware and the size make it the faster one."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return fast and sum(p.numel() for p in model.parameters()) >= WORTH_BF16
+
+
+def _mark(model: Any, feed: Feed, objective: Objective, options: LoopOptions) -> str:
+    """Return a hash of what decides a run's course: a state with another one is not continued."""
+    inner = objective.func if isinstance(objective, partial) else objective
+    given = objective.keywords if isinstance(objective, partial) else {}
+    shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
+    start = [float(p.detach().reshape(-1)[:64].double().sum()) for p in model.parameters()]
+    told = options.model_dump(exclude={"log_every", "checkpoint_every"})
+    return fingerprint(getattr(inner, "__qualname__", type(inner).__name__), given, shapes, start, told, feed.digest())
