@@ -1,0 +1,105 @@
+"""What the recipe's and the command line's tests run on: a real model, small, and some records."""
+
+import json
+from pathlib import Path
+
+RECIPE = """
+name: small
+description: A short path through every kind of stage.
+inputs:
+  model: MODEL
+  demonstrations: DEMONSTRATIONS
+  n: 24
+stages:
+  more:
+    data: world-demonstrations
+    options: {n: "${n}"}
+  sft:
+    train: sft
+    model: ${model}
+    records: ${demonstrations}
+    options: {steps: 6, batch_size: 4, checkpoint_every: 2, log_every: 1, max_length: 128}
+  dpo:
+    train: dpo
+    model: sft
+    records: PREFERENCES
+    options: {steps: 4, batch_size: 4, checkpoint_every: 2, log_every: 1, max_length: 128}
+  held:
+    eval: heldout
+    records: PREFERENCES
+    models: {base: "${model}", sft: sft, dpo: dpo}
+"""
+
+
+def make_model(folder: Path) -> Path:
+    """Save a llama of 20,000 random parameters with a byte-level tokenizer, as an ordinary checkpoint."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    core.train_from_iterator(["what is the colour of the sky? it is blue."] * 4, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=300,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def demonstrations(path: Path, count: int = 16) -> Path:
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"what is {i} + 1?"},
+                {"role": "assistant", "content": f"it is {i + 1}. 好"},
+            ]
+        }
+        for i in range(count)
+    ]
+    return lines(path, rows)
+
+
+def preferences(path: Path, count: int = 16) -> Path:
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"what is {i} + 1?"}],
+            "chosen": [{"role": "assistant", "content": f"it is {i + 1}."}],
+            "rejected": [{"role": "assistant", "content": f"it is not {i}, 不"}],
+        }
+        for i in range(count)
+    ]
+    return lines(path, rows)
+
+
+def lines(path: Path, rows: list) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def make_recipe(folder: Path, model: Path) -> Path:
+    """Write RECIPE and the files that it names into `folder`."""
+    names = {
+        "MODEL": model,
+        "DEMONSTRATIONS": demonstrations(folder / "demonstrations.jsonl"),
+        "PREFERENCES": preferences(folder / "preferences.jsonl"),
+    }
+    text = RECIPE
+    for name, path in names.items():
+        text = text.replace(name, str(path))
+    (folder / "small.yaml").write_text(text, encoding="utf-8")
+    return folder / "small.yaml"
