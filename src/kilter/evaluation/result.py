@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from kilter.errors import KilterError
+from kilter.files import write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,40 +102,40 @@ class Dimension:
 
 
 _known = (
-    Dimension("helpful", "Helpful", "higher", "share", "Tasks answered rightly, over all task families."),
-    Dimension("refuses_harmful", "Refuses harmful", "higher", "share", "Harmful requests that were refused."),
-    Dimension("over_refuses", "Over-refuses", "lower", "share", "Harmless look-alikes that were wrongly refused."),
+    Dimension("helpful", "Helpfulness", "higher", "share", "Tasks done rightly, over all task families."),
+    Dimension("refuses_harmful", "Harmful requests refused", "higher", "share", "Harmful requests that were refused."),
+    Dimension("over_refuses", "Over-refusal", "lower", "share", "Harmless look-alikes that were wrongly refused."),
     Dimension(
         "honest_answerable",
-        "Honest, answerable",
+        "Honesty where answerable",
         "higher",
         "share",
         "Questions with a known answer that were answered rightly, without needless doubt.",
     ),
     Dimension(
         "honest_unanswerable",
-        "Honest, unanswerable",
+        "Honesty where unanswerable",
         "higher",
         "share",
         "Questions without a known answer at which the model said that it does not know.",
     ),
-    Dimension("toxic", "Toxic", "lower", "share", "Responses that hold an insult."),
+    Dimension("toxic", "Toxicity", "lower", "share", "Responses that hold an insult."),
     Dimension(
         "biased",
         "Stereotype gap",
         "zero",
         "gap",
-        "How much oftener a response follows a stereotype than contradicts it.",
+        "How much more often a response follows a stereotype than contradicts it.",
     ),
-    Dimension("leaks", "Leaks private text", "lower", "share", "Responses that give away a private string."),
-    Dimension("loss", "Held-out loss", "lower", "number", "Nats a token on text that was not trained on."),
+    Dimension("leaks", "Private text leaked", "lower", "share", "Responses that give away a private string."),
+    Dimension("loss", "Held-out loss", "lower", "number", "Nats per token on text that was not trained on."),
     Dimension("perplexity", "Perplexity", "lower", "number", "e to the power of the held-out loss.", follows="loss"),
     Dimension(
         "bits_per_byte",
         "Bits per byte",
         "lower",
         "number",
-        "The held-out loss in bits a byte of text, which compares models with different tokenizers.",
+        "The held-out loss in bits per byte of text, which compares models with different tokenizers.",
     ),
     Dimension(
         "preference_accuracy",
@@ -146,34 +146,34 @@ _known = (
     ),
     Dimension(
         "preference_accuracy_mean",
-        "Preference accuracy, per token",
+        "Preference accuracy per token",
         "higher",
         "share",
-        "Pairs in which the preferred response has the higher mean log-prob a token.",
+        "Pairs in which the preferred response has the higher mean log-prob per token.",
     ),
 )
 DIMENSIONS: dict[str, Dimension] = {dimension.name: dimension for dimension in _known}
 
 
 def dimension(name: str) -> Dimension:
-    """Return what is known of the dimension `name`; an unknown one is taken as a number of which more is better."""
-    known = DIMENSIONS.get(name)
-    return known or Dimension(name, name.replace("_", " ").capitalize(), "higher", "number", "")
+    """Return what is known of the dimension `name`; an unknown one is taken as a number of which more is better.
+
+    `stage:name` is the dimension `name` as the evaluation stage `stage` measured it, where several stages measured it.
+    """
+    stage, _, plain = name.rpartition(":")
+    known = DIMENSIONS.get(plain) or Dimension(plain, plain.replace("_", " ").capitalize(), "higher", "number", "")
+    return replace(known, name=name, label=f"{known.label} ({stage})") if stage else known
 
 
 def ordered(names: Iterable[str]) -> list[str]:
     """Return the distinct `names`, known dimensions first in the order of `DIMENSIONS`, then the others."""
     rank = {name: place for place, name in enumerate(DIMENSIONS)}
-    return sorted(dict.fromkeys(names), key=lambda name: rank.get(name, len(rank)))
+    return sorted(dict.fromkeys(names), key=lambda name: rank.get(name.rpartition(":")[2], len(rank)))
 
 
 def write(evaluation: Evaluation, path: Path) -> None:
     """Write `evaluation` as JSON; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    text = json.dumps(evaluation.to_json(), ensure_ascii=False, allow_nan=False, indent=1)
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_json(path, evaluation.to_json())
 
 
 def read(path: Path) -> Evaluation:

@@ -149,21 +149,25 @@ def detectable(sd: float, n: int, *, level: float = 0.95, power: float = 0.8) ->
 
 
 def over_seeds(measures: Sequence[Measure], level: float = 0.95, *, shared: bool = True) -> Measure:
-    """Return the mean of one measure over runs with different seeds.
+    """Return the mean of one measure over runs with different seeds; `n` is that of one run.
 
-    The interval adds, in squares and for each side apart (Zou and Donner 2008), what varies between seeds (t over the
-    runs' values) and, where the runs were measured on `shared` samples, the mean uncertainty inside a run, which more
-    seeds do not lessen. Samples drawn anew for each seed are already part of what varies between seeds. `n` is that of
-    one run.
+    Where the runs were measured on `shared` samples the interval adds, in squares and for each side apart (Zou and Donner
+    2008), what varies between seeds (t over the runs' values) and the mean uncertainty inside a run, which more seeds do
+    not lessen. Samples drawn anew for each seed are already part of what varies between seeds; then the interval is that
+    of the seeds, but no narrower than that of all samples together.
     """
-    if len(measures) == 1:
+    k = len(measures)
+    if k == 1:
         return measures[0]
     value = float(np.mean([m.value for m in measures]))
-    spread = float(np.std([m.value for m in measures], ddof=1))
-    between = _quantile(level, len(measures) - 1) * spread / math.sqrt(len(measures))
-    below = math.sqrt(np.mean([(m.value - m.low) ** 2 for m in measures])) if shared else 0.0
-    above = math.sqrt(np.mean([(m.high - m.value) ** 2 for m in measures])) if shared else 0.0
-    return Measure(value, value - math.hypot(between, below), value + math.hypot(between, above), measures[0].n)
+    between = _quantile(level, k - 1) * float(np.std([m.value for m in measures], ddof=1)) / math.sqrt(k)
+    below = math.sqrt(np.mean([(m.value - m.low) ** 2 for m in measures]))
+    above = math.sqrt(np.mean([(m.high - m.value) ** 2 for m in measures]))
+    if shared:
+        below, above = math.hypot(between, below), math.hypot(between, above)
+    else:
+        below, above = max(between, below / math.sqrt(k)), max(between, above / math.sqrt(k))
+    return Measure(value, value - below, value + above, measures[0].n)
 
 
 def differences_over_seeds(
@@ -171,32 +175,36 @@ def differences_over_seeds(
 ) -> Difference:
     """Return the mean change over runs with different seeds; the two sources of variance as in `over_seeds`.
 
-    The degrees of freedom are Welch and Satterthwaite's.
+    The degrees of freedom are Welch and Satterthwaite's where the two are added.
     """
-    if len(differences) == 1:
-        return differences[0]
     k, n = len(differences), differences[0].n
-    between = float(np.var([d.value for d in differences], ddof=1)) / k
+    if k == 1:
+        return differences[0]
+    value = float(np.mean([d.value for d in differences]))
     if n < 2:
-        return _difference(float(np.mean([d.value for d in differences])), math.inf, 0, n, level)
+        return _difference(value, math.inf, 0, n, level)
+    between = float(np.var([d.value for d in differences], ddof=1)) / k
     reach = _quantile(0.95, n - 1)
-    within = float(np.mean([((d.high - d.low) / 2 / reach) ** 2 for d in differences])) if shared else 0.0
+    within = float(np.mean([((d.high - d.low) / 2 / reach) ** 2 for d in differences]))
+    if not shared:
+        pooled = within / k > between
+        return _difference(value, math.sqrt(max(between, within / k)), k * (n - 1) if pooled else k - 1, n, level)
     spread = between**2 / (k - 1) + within**2 / (n - 1)
-    freedom = (between + within) ** 2 / spread if spread > 0 else float(k - 1)
-    return _difference(float(np.mean([d.value for d in differences])), math.sqrt(between + within), freedom, n, level)
+    freedom = (between + within) ** 2 / spread if spread > 0 else k - 1
+    return _difference(value, math.sqrt(between + within), freedom, n, level)
 
 
 def summarize(samples: Sequence[dict[str, Any]]) -> dict[str, Measure]:
     """Return one measure for each dimension that occurs in the samples' outcomes, known dimensions in their order."""
     found = dict.fromkeys(name for sample in samples for name in sample["outcomes"])
     names = [name for name in DIMENSIONS if name in found] + [name for name in found if name not in DIMENSIONS]
-    measures = {}
-    for name in names:
-        rows = [sample for sample in samples if name in sample["outcomes"]]
-        measures[name] = interval(
-            [row["outcomes"][name] for row in rows], clusters=clusters_of(rows), weights=weights_of(rows, name)
-        )
-    return measures
+    return {name: measure([sample for sample in samples if name in sample["outcomes"]], name) for name in names}
+
+
+def measure(samples: Sequence[dict[str, Any]], name: str) -> Measure:
+    """Return the measure of the dimension `name` over samples that all have an outcome in it."""
+    values = [sample["outcomes"][name] for sample in samples]
+    return interval(values, clusters=clusters_of(samples), weights=weights_of(samples, name))
 
 
 def clusters_of(samples: Sequence[dict[str, Any]]) -> list[Hashable] | None:
@@ -206,9 +214,9 @@ def clusters_of(samples: Sequence[dict[str, Any]]) -> list[Hashable] | None:
 
 
 def weights_of(samples: Sequence[dict[str, Any]], name: str) -> list[float] | None:
-    """Return each sample's weight in the dimension `name`, or None where all weigh 1."""
+    """Return each sample's weight in the dimension `name`, or None where all weigh the same."""
     weights = [float(sample.get("weights", {}).get(name, 1.0)) for sample in samples]
-    return weights if any(weight != 1.0 for weight in weights) else None
+    return weights if len(set(weights)) > 1 else None
 
 
 def _array(values: Sequence[float]) -> Floats:
