@@ -1,6 +1,7 @@
 """Fixtures for every folder of tests. Nothing heavy is imported before a test asks for it."""
 
 import pytest
+
 from small import make_model, make_recipe
 
 

@@ -3,17 +3,17 @@
 import json
 
 import pytest
-from small import demonstrations, lines
 
 from kilter.errors import KilterError
 from kilter.recipe.plan import check_literals, plan
 from kilter.recipe.resolve import resolve
+from small import demonstrations, lines
 
 
 def planned(recipe, overrides=None, change=lambda stages: None):
     import yaml
 
-    raw = yaml.safe_load(small_recipe.read_text(encoding="utf-8"))
+    raw = yaml.safe_load(recipe.read_text(encoding="utf-8"))
     change(raw["stages"])
     steps = plan(resolve(raw, overrides))
     check_literals(steps)
@@ -38,10 +38,10 @@ def test_a_seed_that_a_stage_sets_is_its_own(small_recipe):
     ("change", "says"),
     [
         (lambda s: s["dpo"].update(train="dpoo"), "Unknown training method 'dpoo'. Did you mean 'dpo'?"),
-        (lambda s: s["sft"]["options"].update(epohcs=1), "Unknown option 'epohcs' for method 'sft'. Did you mean 'epochs'?"),
+        (lambda s: s["sft"]["options"].update(epohcs=1), "'epohcs' for method 'sft'. Did you mean 'epochs'?"),
         (lambda s: s["sft"]["options"].update(steps="few"), "Stage 'sft': Option 'steps' of method 'sft' is 'few'"),
         (lambda s: s["sft"].update(model="dpo"), "reads 'dpo', which does not run before it; move 'dpo' up."),
-        (lambda s: s["dpo"].update(model="more"), "reads 'more' as a model, but that stage makes records; name a train"),
+        (lambda s: s["dpo"].update(model="more"), "reads 'more' as a model, but that stage makes records; name"),
         (lambda s: s["dpo"].update(records="sft"), "reads 'sft' as records, but that stage makes a model"),
         (lambda s: s["dpo"].update(model="stf"), "which no earlier stage is called. Did you mean 'sft'?"),
         (lambda s: s["dpo"].pop("model"), "Stage 'dpo': method 'dpo' reads model; add 'model: NAME' to the stage."),

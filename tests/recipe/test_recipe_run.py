@@ -1,0 +1,196 @@
+"""A run: stages in order, finished ones kept, and after any interruption the same result as without one."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from kilter.errors import KilterError
+from kilter.recipe import ledger
+from kilter.recipe.run import duration, run
+
+# Interrupts itself, by a real signal, at the moment that WHERE names.
+INTERRUPTED = """
+import os, signal, sys
+where, how, count = sys.argv[1], getattr(signal, sys.argv[2]), int(sys.argv[3])
+
+def after(function, left=[count]):
+    def wrapped(*args, **options):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), how)
+        return function(*args, **options)
+    return wrapped
+
+if where == "data":
+    from kilter.recipe import stages
+    stages.formats.write = after(stages.formats.write)
+elif where == "train":
+    from kilter.store import Metrics
+    Metrics.append = after(Metrics.append)
+elif where == "save":
+    from kilter import files
+    os.replace = after(os.replace)
+else:
+    from kilter.evaluation import result
+    result.write = after(result.write)
+from kilter.cli import main
+main(sys.argv[4:])
+"""
+
+
+def results(folder):
+    """Everything that the run found: the trained weights' hashes, losses, measures."""
+    weights = {
+        stage: hashlib.sha256((folder / "stages" / stage / "model.safetensors").read_bytes()).hexdigest()
+        for stage in ("sft", "dpo")
+    }
+    losses = {
+        stage: {
+            line["step"]: line["loss"]
+            for line in map(json.loads, (folder / "stages" / stage / "metrics.jsonl").read_text().splitlines())
+        }
+        for stage in ("sft", "dpo")
+    }
+    return weights, losses, json.loads((folder / "report.json").read_text(encoding="utf-8"))["results"]
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory, tiny_model):
+    """An uninterrupted run of the small recipe, with the recipe's path and the lines that it said."""
+    from small import make_recipe
+
+    home = tmp_path_factory.mktemp("whole")
+    recipe, said = make_recipe(home, tiny_model), []
+    page = run(recipe, out=home / "run", say=said.append, command="kilter run small.yaml")
+    return recipe, page, said
+
+
+def test_a_run_leaves_everything_in_its_folder(whole):
+    recipe, page, said = whole
+    folder = page.parent
+    assert page.name == "report.html"
+    assert len((folder / "stages/more/records.jsonl").read_text(encoding="utf-8").splitlines()) == 24
+    for label in ("base", "sft", "dpo"):
+        assert (folder / f"stages/held/{label}.json").exists()
+    assert [line.split()[0] for line in said] == ["Running", "more", "sft", "dpo", "held", "report"]
+    assert "24 records" in said[1]
+    assert "steps" in said[2]
+    assert yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))["inputs"]["n"] == 24
+
+
+def test_checkpoints_are_ordinary(whole):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = whole[1].parent / "stages" / "dpo"
+    AutoModelForCausalLM.from_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+
+
+def test_run_json_says_what_each_stage_cost(whole):
+    facts = ledger.read(whole[1].parent)
+    assert facts["command"] == "kilter run small.yaml"
+    assert facts["finished"]
+    assert facts["versions"]["torch"]
+    assert facts["machine"]["cores"] >= 1
+    for stage in facts["stages"]:
+        assert stage["status"] == "done"
+        assert stage["seconds"] > 0
+        assert stage["peak_memory_bytes"] > 1e7
+    by_name = {stage["name"]: stage for stage in facts["stages"]}
+    assert by_name["more"]["records"] == 24
+    assert by_name["sft"]["tokens"] > 0
+    assert by_name["held"]["models"]["sft"] == "sft"
+    assert list(by_name["held"]["models"]) == ["base", "sft", "dpo"]
+    assert by_name["held"]["folder"] == "stages/held"
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({}, []),
+        ({"held.models.base": "BASE"}, []),
+        ({"dpo.steps": 3}, ["dpo", "held"]),
+        ({"more.n": 25}, ["more"]),
+        ({"seed": 1}, ["more", "sft", "dpo", "held"]),
+    ],
+)
+def test_only_what_changed_is_run_again(small_recipe, tiny_model, tmp_path, change, again):
+    run(small_recipe, out=tmp_path / "run")
+    change = {key: str(tiny_model) if value == "BASE" else value for key, value in change.items()}
+    said = []
+    run(small_recipe, out=tmp_path / "run", set=change, say=said.append)
+    ran = [line.split()[0] for line in said[1:-1] if "kept" not in line]
+    # The held-out suite takes no seed, but the models that it reads are others.
+    assert ran == again
+    facts = {stage["name"]: stage for stage in ledger.read(tmp_path / "run")["stages"]}
+    for name, stage in facts.items():
+        assert stage["status"] == ("done" if name in again else "kept")
+        assert stage["seconds"] > 0
+
+
+def test_another_file_content_runs_its_stage_again(small_recipe, tmp_path):
+    run(small_recipe, out=tmp_path / "run")
+    path = tmp_path / "preferences.jsonl"
+    path.write_text("\n".join(path.read_text(encoding="utf-8").splitlines()[:-1]), encoding="utf-8")
+    said = []
+    run(small_recipe, out=tmp_path / "run", say=said.append)
+    assert [line.split()[0] for line in said[1:-1] if "kept" not in line] == ["dpo", "held"]
+
+
+@pytest.mark.parametrize(
+    ("where", "count", "finished"),
+    [("data", 1, []), ("train", 4, ["more"]), ("train", 9, ["more", "sft"]), ("eval", 2, ["more", "sft", "dpo"])],
+)
+@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
+def test_an_interrupted_run_ends_with_the_same_result(whole, tmp_path, where, count, finished, how):
+    recipe, page, _ = whole
+    words = ["run", str(recipe), "--out", str(tmp_path / "run")]
+    code = [sys.executable, "-c", INTERRUPTED, where, how, str(count), *words]
+    stopped = subprocess.run(code, capture_output=True, text=True)
+    if how == "SIGINT":
+        assert stopped.returncode == 130, stopped.stderr
+        assert "kilter: Stopped; give the same command again and it goes on from here" in stopped.stderr
+        assert "Traceback" not in stopped.stderr
+    else:
+        assert stopped.returncode == -9
+    assert not (tmp_path / "run" / "report.html").exists()
+    again = subprocess.run([sys.executable, "-m", "kilter.cli", *words], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert [line.split()[0] for line in again.stdout.splitlines() if line.endswith("kept")] == finished
+    assert results(tmp_path / "run") == results(page.parent)
+
+
+def test_a_failing_stage_is_named_and_what_was_finished_is_kept(small_recipe, tmp_path):
+    with pytest.raises(KilterError, match="Stage 'dpo': "):
+        run(small_recipe, out=tmp_path / "run", set={"dpo.max_length": 3})
+    assert [stage["status"] for stage in ledger.read(tmp_path / "run")["stages"]] == ["done", "done", "failed"]
+
+
+def test_nothing_runs_if_any_part_is_wrong(small_recipe, tmp_path):
+    with pytest.raises(KilterError):
+        run(small_recipe, out=tmp_path / "run", set={"dpo.bta": 1})
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_belongs_to_one_recipe(small_recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"name": "other", "stages": []}))
+    with pytest.raises(KilterError, match="holds a run of the recipe 'other'"):
+        run(small_recipe, out=tmp_path / "run")
+
+
+def test_the_default_folder(small_recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fast = {"sft.steps": 1, "dpo.steps": 1, "seed": 4}
+    assert str(run(small_recipe, set=fast)).endswith("runs/small-4/report.html")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(2.13, "2.1 s"), (0.04, "0.0 s"), (185, "3 min 05 s"), (3725, "1 h 02 min")]
+)
+def test_durations_are_read_easily(seconds, text):
+    assert duration(seconds) == text

@@ -1,0 +1,82 @@
+"""The same names from Python as on the command line."""
+
+import asyncio
+import math
+import subprocess
+import sys
+
+import pytest
+
+import kilter
+from kilter.records import Message, Prompt
+from small import demonstrations, preferences
+
+
+def test_importing_kilter_is_quick_and_offers_the_names():
+    code = "import sys, kilter; print('torch' in sys.modules, 'pydantic' in sys.modules, sorted(kilter.__all__))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert out.startswith("False False")
+    for name in (
+        "methods",
+        "load",
+        "sample",
+        "score",
+        "train",
+        "evaluate",
+        "run",
+        "read",
+        "KilterError",
+        "__version__",
+    ):
+        assert f"'{name}'" in out
+        assert getattr(kilter, name)
+    with pytest.raises(AttributeError, match="has no attribute 'trian'"):
+        kilter.trian  # noqa: B018
+
+
+def test_sample_takes_texts_messages_and_prompts(tiny_model):
+    model = kilter.load(str(tiny_model))
+    prompts = ["hello", [{"role": "user", "content": "hello"}], Prompt([Message("user", "hello")])]
+    answers = kilter.sample(model, prompts, max_tokens=5)
+    assert len(answers) == 3
+    assert answers[0] == answers[1] == answers[2]
+    assert len(kilter.sample(model, ["hello"], n=3, max_tokens=5, seed=1)[0]) == 3
+    assert kilter.sample(str(tiny_model), ["hello"], max_tokens=5) == answers[:1]
+
+
+def test_score_gives_the_log_prob_of_each_token(tiny_model):
+    [first, second] = kilter.score(str(tiny_model), ["hello", "what?"], ["it is blue.", "no"])
+    assert len(first) > len(second) > 0
+    assert all(-20 < value < 0 and math.isfinite(value) for value in first)
+    with pytest.raises(kilter.KilterError, match="2 prompts and 1 responses"):
+        kilter.score(str(tiny_model), ["a", "b"], ["c"])
+
+
+def test_train_and_evaluate(tiny_model, tmp_path):
+    records = kilter.read(demonstrations(tmp_path / "d.jsonl"))
+    assert len(records) == 16
+    done = kilter.train("sft", model=tiny_model, data=records, out=tmp_path / "m", steps=2, max_length=128)
+    assert done.steps == 2
+    found = kilter.evaluate("heldout", model=tmp_path / "m", records=preferences(tmp_path / "p.jsonl"))
+    assert found.measures
+    with pytest.raises(kilter.KilterError, match="Method 'heldout' reads records"):
+        kilter.evaluate("heldout", model=tmp_path / "m")
+    with pytest.raises(kilter.KilterError, match="Did you mean 'learning_rate'"):
+        kilter.train("sft", model=tiny_model, data=records, out=tmp_path / "n", learning_rte=1)
+
+
+def test_run(small_recipe, tmp_path):
+    page = kilter.run(small_recipe, set={"sft.steps": 1, "dpo.steps": 1}, out=tmp_path / "r")
+    assert page == tmp_path / "r" / "report.html"
+
+
+def test_it_works_where_a_loop_already_runs(tiny_model):
+    async def notebook():
+        return kilter.sample(str(tiny_model), ["hello"], max_tokens=3)
+
+    assert len(asyncio.run(notebook())) == 1
+
+
+def test_an_unknown_sampling_setting_offers_the_nearest(tiny_model):
+    with pytest.raises(kilter.KilterError, match="Did you mean 'temperature'"):
+        kilter.sample(str(tiny_model), ["a"], temprature=1)
