@@ -70,7 +70,7 @@ def whole(tmp_path_factory, tiny_model):
 
 
 def test_a_run_leaves_everything_in_its_folder(whole):
-    recipe, page, said = whole
+    _, page, said = whole
     folder = page.parent
     assert page.name == "report.html"
     assert len((folder / "stages/more/records.jsonl").read_text(encoding="utf-8").splitlines()) == 24

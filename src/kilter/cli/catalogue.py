@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from kilter.cli.verbs import emit, verb
+from kilter.errors import KilterError
 
 PANEL = "Catalogue and files"
 
@@ -17,7 +18,7 @@ def enter(app: typer.Typer) -> None:
     def methods(
         wing: Annotated[str | None, typer.Argument(help="Only this wing: data, training, evaluation ...")] = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-        markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of the documentation.")] = False,
+        markdown: Annotated[bool, typer.Option("--markdown", help="Print the documentation's page.")] = False,
     ) -> None:
         """List the methods: what there is, in which wing, from which paper."""
         from kilter import registry
@@ -26,7 +27,7 @@ def enter(app: typer.Typer) -> None:
         if as_json:
             emit(rows)
         elif markdown:
-            print(_markdown(rows))
+            print(_page(registry.methods(wing)))
         else:
             _table(
                 ["method", "wing", "paper", "what it does"],
@@ -61,31 +62,50 @@ def enter(app: typer.Typer) -> None:
         app,
         "convert",
         panel=PANEL,
-        examples=["kilter convert preferences.jsonl pairs.jsonl --to pairs", "kilter convert data.parquet data.jsonl"],
+        examples=["kilter convert oasst.jsonl pairs.jsonl --to preference", "kilter convert --shapes"],
     )
     def convert(
-        source: Annotated[str, typer.Argument(metavar="IN", help="A file, folder or hub id in any known shape.")],
-        target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write: .jsonl, .json or .parquet.")],
-        to: Annotated[
-            str | None, typer.Option("--to", metavar="SHAPE", help="The shape to write; else the same.")
+        source: Annotated[
+            str | None, typer.Argument(metavar="IN", help="A file, folder or hub id in any known shape.")
         ] = None,
+        target: Annotated[
+            Path | None, typer.Argument(metavar="OUT", help="The file to write: .jsonl, .json or .parquet.")
+        ] = None,
+        to: Annotated[str, typer.Option("--to", metavar="SHAPE", help="The shape to write.")] = "kilter",
+        shapes: Annotated[bool, typer.Option("--shapes", help="List the shapes that are read and written.")] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
         """Convert a file from one shape to another, saying what the target cannot hold."""
-        from kilter import formats
+        if shapes:
+            _shapes(as_json)
+        elif source is None or target is None:
+            raise KilterError("Give a file to read and one to write: kilter convert IN OUT --to SHAPE.")
+        else:
+            _convert(source, target, to, as_json)
 
-        done = formats.convert(source, target, to)
-        if as_json:
-            emit(
-                {
-                    name: getattr(done, name)
-                    for name in ("shape_in", "shape_out", "records", "rejected", "lost", "notes")
-                }
-            )
-            return
-        print(f"{done.records:,} records, {done.shape_in} -> {done.shape_out}: {target}")
-        for note in [*done.notes, *(f"Not held by {done.shape_out}: {what}" for what in done.lost)]:
-            print(f"  {note}")
+
+def _convert(source: str, target: Path, to: str, as_json: bool) -> None:
+    from kilter import formats
+
+    done = formats.convert(source, target, to)
+    if as_json:
+        emit({name: getattr(done, name) for name in ("shape_in", "shape_out", "records", "rejected", "lost", "notes")})
+        return
+    print(f"{done.records:,} records, {done.shape_in} -> {done.shape_out}: {target}")
+    for note in [*done.notes, *(f"Not held: {what}." for what in done.lost)]:
+        print(f"  {note}")
+    if done.rejects:
+        print(f"  The lines that could not be read are in {done.rejects}.")
+
+
+def _shapes(as_json: bool) -> None:
+    from kilter import formats
+
+    rows = [(s.name, "yes" if s.from_record else "no", s.description) for s in formats.SHAPES.values()]
+    if as_json:
+        emit([dict(zip(("shape", "written", "what"), row, strict=True)) for row in rows])
+    else:
+        _table(["shape", "written", "what it is"], [list(row) for row in rows])
 
 
 def _row(method: Any) -> dict[str, Any]:
@@ -112,6 +132,21 @@ def example(method: Any) -> str:
     if method.wing == "data":
         return f"kilter data {method.id}{given} --out {method.id}.jsonl"
     return f"kilter eval {method.id}{given} --out {method.id}.json"
+
+
+def _page(methods: list[Any]) -> str:
+    """The documentation's page: the table, then each method with its options and an example."""
+    from kilter.recipe.options import told
+
+    parts = ["# Methods", "", _markdown([_row(method) for method in methods])]
+    for method in methods:
+        text = method.documentation.partition("\nOptions:\n")[0].rstrip()
+        parts += ["", f"## {method.wing}/{method.id}", "", text, "", "```", example(method), "```", ""]
+        parts += ["| option | type | default | what it does |", "|---|---|---|---|"]
+        for row in told(method):
+            kind = row["type"].replace("|", "\\|")
+            parts.append(f"| `{row['name']}` | {kind} | {row['default']} | {row['help']} |")
+    return "\n".join(parts)
 
 
 def _markdown(rows: list[dict[str, Any]]) -> str:

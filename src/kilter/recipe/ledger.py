@@ -64,6 +64,10 @@ class Ledger:
         entry = self._before.get(name, {})
         return float(entry.get("seconds") or 0.0) if entry.get("fingerprint") == fingerprint else 0.0
 
+    def notes(self, name: str) -> list[str]:
+        """Return what there is to say of the stage's data: lines that could not be read, records left out."""
+        return next((list(e.get("notes") or []) for e in self._facts["stages"] if e["name"] == name), [])
+
     def finish(self) -> None:
         self._facts["finished"] = _now()
         self._write()

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from kilter import registry
+from kilter.formats.shape import KINDS, Want
 from kilter.registry import Method
 
 
@@ -37,6 +38,17 @@ def required(method: Method) -> set[str]:
     """Return the inputs (model, records) without which a data or evaluation method cannot be called."""
     parameters = inspect.signature(method.function).parameters
     return {name for name in method.inputs if parameters[name].default is inspect.Parameter.empty}
+
+
+def wanted(method: Method) -> Want | None:
+    """Return the kind of records that the method reads, None where any will do."""
+    if method.wing == "training":
+        from kilter.training.run import wants
+
+        return wants(method)
+    told = str(typing.get_type_hints(method.function).get("records", ""))
+    kinds: list[Want] = [kind for kind, record in KINDS.items() if record.__name__ in told]
+    return kinds[0] if len(kinds) == 1 else None
 
 
 def told(method: Method) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kilter import registry
+from kilter import formats, registry
 from kilter.errors import KilterError, nearest
 from kilter.recipe import options
 from kilter.recipe.schema import WING, Kind, Recipe, Stage
@@ -62,14 +62,10 @@ def check_literals(steps: list[Step]) -> None:
                 if step.kind == "train" or not reference.name.startswith(("http://", "https://")):
                     checkpoint(reference.name)
         if step.records is not None and not step.records.stage:
-            _readable(step.records.name)
-
-
-def _readable(name: str) -> None:
-    """Refuse a path that is plainly not there; what looks like a hub id is left to the reader."""
-    from kilter import formats
-
-    formats.read(name)
+            try:
+                formats.read(step.records.name, want=options.wanted(step.method))
+            except KilterError as error:
+                raise KilterError(f"Stage '{step.name}': {error}") from None
 
 
 def _models(name: str, stage: Stage, steps: list[Step], recipe: Recipe) -> dict[str, Reference]:

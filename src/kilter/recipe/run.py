@@ -91,6 +91,8 @@ def _run(recipe: Recipe, steps: list[Step], folder: Path, say: Say, command: str
             except KilterError as error:
                 raise KilterError(f"Stage '{step.name}': {error}") from error
             say(f"{step.name:<{width}}  {line}")
+            for note in ledger.notes(step.name):
+                say(f"{'':<{width}}  {note}")
             gc.collect()
         ledger.finish()
         page = report.build(store.folder)

@@ -10,6 +10,7 @@ from kilter import formats
 from kilter.errors import KilterError
 from kilter.evaluation import result
 from kilter.models.load import load
+from kilter.recipe.options import wanted
 from kilter.recipe.plan import Reference, Step
 from kilter.recipe.schema import Kind
 from kilter.recipe.wait import wait
@@ -22,46 +23,40 @@ def _path(reference: Reference, run: Path) -> str:
     return str(run / "stages" / reference.name) if reference.stage else reference.name
 
 
-def _records(step: Step, run: Path) -> Any:
-    """The records that the step reads, or None."""
+def _records(step: Step, folder: Path, run: Path) -> tuple[Any, list[str]]:
+    """The records that the step reads, or None, and what there is to say of them; rejects.jsonl gets the broken lines."""
     if step.records is None:
-        return None
-    return formats.read(records_path(step.records, run)).records
-
-
-def records_path(reference: Reference, run: Path) -> str:
-    return str(Path(_path(reference, run)) / RECORDS) if reference.stage else reference.name
+        return None, []
+    source = Path(_path(step.records, run)) / RECORDS if step.records.stage else step.records.name
+    reading = formats.read(source, want=wanted(step.method), rejects=folder / "rejects.jsonl")
+    return reading.records, reading.notes
 
 
 def make(step: Step, folder: Path, run: Path) -> dict[str, Any]:
     """A data stage: call the method, keep its records as `records.jsonl`."""
+    given, notes = _records(step, folder, run)
     model = load(_path(step.models["model"], run)) if step.models else None
-    have = {"model": model, "records": _records(step, run)}
+    have = {"model": model, "records": given}
     records = wait(step.method.function(*(have[name] for name in step.method.inputs), **step.options))
     if not records:
         raise KilterError(f"Method '{step.method.id}' made no records at all; look at its options and at what it read.")
     formats.write(records, folder / RECORDS)
-    return {"records": len(records), "tokens": getattr(model, "tokens", None)}
+    return {"records": len(records), "tokens": getattr(model, "tokens", None), "notes": notes}
 
 
 def fit(step: Step, folder: Path, run: Path) -> dict[str, Any]:
     """A train stage: the folder becomes an ordinary Hugging Face checkpoint."""
     from kilter.training.run import train
 
-    assert step.records is not None  # plan() saw to it
-    done = train(
-        step.method.id,
-        model=_path(step.models["model"], run),
-        data=records_path(step.records, run),
-        out=folder,
-        **step.options,
-    )
-    return {"steps": done.steps, "tokens": done.tokens}
+    records, notes = _records(step, folder, run)
+    done = train(step.method.id, model=_path(step.models["model"], run), data=records, out=folder, **step.options)
+    return {"steps": done.steps, "tokens": done.tokens, "notes": notes}
 
 
 def measure(step: Step, folder: Path, run: Path) -> dict[str, Any]:
     """An eval stage: one `LABEL.json` a model. What an interrupted run has already measured is not measured again."""
-    records, tokens = _records(step, run), 0
+    records, notes = _records(step, folder, run)
+    tokens = 0
     for label, reference in step.models.items():
         page = folder / f"{label}.json"
         if page.exists():
@@ -72,7 +67,7 @@ def measure(step: Step, folder: Path, run: Path) -> dict[str, Any]:
         result.write(evaluation, page)
         tokens += getattr(model, "tokens", 0) or 0
         del model, have  # one model in memory at a time
-    return {"models": len(step.models), "tokens": tokens or None}
+    return {"models": len(step.models), "tokens": tokens or None, "notes": notes}
 
 
 RUNNERS: dict[Kind, Callable[[Step, Path, Path], dict[str, Any]]] = {"data": make, "train": fit, "eval": measure}
