@@ -47,8 +47,8 @@ def wanted(method: Method) -> Want | None:
 
         return wants(method)
     told = str(typing.get_type_hints(method.function).get("records", ""))
-    kinds: list[Want] = [kind for kind, record in KINDS.items() if record.__name__ in told]
-    return kinds[0] if len(kinds) == 1 else None
+    kinds = [kind for kind, record in KINDS.items() if record.__name__ in told]
+    return typing.cast(Want, kinds[0]) if len(kinds) == 1 else None
 
 
 def told(method: Method) -> list[dict[str, Any]]:

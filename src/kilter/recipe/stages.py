@@ -24,7 +24,7 @@ def _path(reference: Reference, run: Path) -> str:
 
 
 def _records(step: Step, folder: Path, run: Path) -> tuple[Any, list[str]]:
-    """The records that the step reads, or None, and what there is to say of them; rejects.jsonl gets the broken lines."""
+    """The records that the step reads, or None, and what to say of them; broken lines go to rejects.jsonl."""
     if step.records is None:
         return None, []
     source = Path(_path(step.records, run)) / RECORDS if step.records.stage else step.records.name
