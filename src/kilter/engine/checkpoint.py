@@ -28,7 +28,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn a failure to write below `folder` into a KilterError that says what to do; safetensors has its own errors."""
+    """Turn a failure to write below `folder`, in safetensors' words too, into a KilterError that says what to do."""
     with explaining(folder, "write a checkpoint to"):
         try:
             yield
@@ -38,9 +38,7 @@ def writing(folder: Path) -> Iterator[None]:
             ) from error
 
 
-def save_state(
-    out: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, Any]
-) -> None:
+def save_state(out: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
     """Keep the weights, the optimizer's moments and `facts` (JSON) as of `step` finished steps; drop older states."""
     name = f"{STATES}{step:09d}"
     temporary = out / f".{name}"
@@ -76,7 +74,7 @@ def load_state(state: Path, model: nn.Module, optimizer: torch.optim.Optimizer) 
         weights = load_file(state / "model.safetensors")
         moments = load_file(state / "optimizer.safetensors")
     except (OSError, SafetensorError) as error:
-        raise KilterError(f"The state in {state} cannot be read ({error}); delete that folder and start again.") from error
+        raise KilterError(f"The state in {state} cannot be read ({error}); delete it and start again.") from error
     own = trained(model)
     if weights.keys() != own.keys():
         raise KilterError(f"The state in {state} is of another model; choose another folder, or delete this one.")

@@ -61,7 +61,7 @@ class Feed:
         """Return a hash of the trees, where they are known beforehand."""
         found = hashlib.sha256()
         for tree in self.fixed or ():
-            parts = [tree.prompt, *tree.responses, *tree.masks, tree.prompt_mask or ()]
-            found.update(np.concatenate([(-len(part) - 1, *part) for part in parts]).astype(np.int64).tobytes())
-            found.update(repr((tree.info.get("pairs"), tree.info.get("order"))).encode())
+            parts = [tree.prompt, *tree.responses, *tree.masks, () if tree.prompt_mask is None else tree.prompt_mask]
+            found.update(repr(([len(part) for part in parts], tree.info.get("pairs"), tree.info.get("order"))).encode())
+            found.update(np.concatenate([np.asarray(part, dtype=np.int64) for part in parts]).tobytes())
         return found.hexdigest()[:16]

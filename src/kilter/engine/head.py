@@ -101,43 +101,39 @@ class _Head(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, grad_spread: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         hidden, weight, bias, targets, kept, spread = ctx.saved_tensors
         scale, softcap, entropy = ctx.options
-        grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        several = len(hidden) * len(weight) > CHUNK.get(hidden.device.type, 2**24)
-        kind = torch.float32 if several and hidden.device.type != "cpu" else weight.dtype
-        grad_weight = torch.zeros_like(weight, dtype=kind) if ctx.needs_input_grad[1] else None
-        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and ctx.needs_input_grad[2] else None
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        wants_bias = wants_bias and bias is not None
+        if kept is not None:
+            # The softmax becomes the slope in place; a second way back through this graph is refused by autograd.
+            for part in _parts(len(hidden), len(weight), hidden.device.type):
+                slope, g = kept[part], grad[part, None].to(kept.dtype)
+                slope.mul_(-g).scatter_add_(1, targets[part, None], g)
+            grad_hidden = kept @ weight if wants_hidden else None
+            grad_weight = kept.T @ hidden if wants_weight else None
+            grad_bias = kept.sum(0, dtype=torch.float32).to(bias.dtype) if wants_bias else None
+            return grad_hidden, grad_weight, grad_bias, None, None, None, None
+
+        grad_hidden = torch.empty_like(hidden) if wants_hidden else None
+        total = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
+        total_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
         for part in _parts(len(hidden), len(weight), hidden.device.type):
-            g = grad[part, None]
-            if kept is not None:
-                slope = kept[part] * -g.to(kept.dtype)
-            else:
-                logs, bent = _log_softmax(hidden[part], weight, bias, scale, softcap)
-                soft = logs.exp()
-                slope = soft * -g
-                if entropy:
-                    slope -= grad_spread[part, None] * soft * (logs + spread[part, None])
-                if bent is not None:
-                    assert softcap is not None
-                    slope.scatter_add_(1, targets[part, None], g)
-                    slope *= 1 - (bent / softcap) ** 2
-            if kept is not None or softcap is None:
-                slope.scatter_add_(1, targets[part, None], g.to(slope.dtype))
-            slope = (slope * scale if scale != 1.0 else slope).to(hidden.dtype)
+            logs, bent = _log_softmax(hidden[part], weight, bias, scale, softcap)
+            g, soft = grad[part, None], logs.exp()
+            slope = soft * -g
+            if entropy:
+                slope -= grad_spread[part, None] * soft * (logs + spread[part, None])
+            slope.scatter_add_(1, targets[part, None], g)
+            if bent is not None and softcap is not None:
+                slope *= 1 - (bent / softcap) ** 2
+            slope = slope.mul_(scale).to(hidden.dtype)
             if grad_hidden is not None:
-                torch.mm(slope, weight, out=grad_hidden[part])
-            if grad_weight is not None:
-                grad_weight += slope.T @ hidden[part]
-            if grad_bias is not None:
-                grad_bias += slope.sum(0, dtype=torch.float32)
-        return (
-            grad_hidden,
-            None if grad_weight is None else grad_weight.to(weight.dtype),
-            None if grad_bias is None else grad_bias.to(bias.dtype),
-            None,
-            None,
-            None,
-            None,
-        )
+                grad_hidden[part] = slope @ weight
+            if total is not None:
+                total += slope.T @ hidden[part]
+            if total_bias is not None:
+                total_bias += slope.sum(0, dtype=torch.float32)
+        grad_weight = None if total is None else total.to(weight.dtype)
+        return grad_hidden, grad_weight, None if total_bias is None else total_bias.to(bias.dtype), *([None] * 4)
 
 
 def _parts(count: int, vocabulary: int, device: str) -> list[slice]:

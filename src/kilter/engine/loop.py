@@ -35,7 +35,7 @@ from kilter.files import make_folder, write_json
 from kilter.store import fingerprint
 
 # Below this many parameters bf16 is no faster on a CPU.
-WORTH_BF16 = 2_000_000
+WORTH_BF16 = 500_000
 
 
 class LoopOptions(BaseModel):
@@ -43,24 +43,32 @@ class LoopOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    learning_rate: float = Field(2e-5, gt=0, description="Highest learning rate.")
-    epochs: float = Field(1.0, gt=0, description="Passes over the data.")
-    steps: int | None = Field(None, gt=0, description="Optimizer steps; overrides epochs.")
-    batch_size: int = Field(32, gt=0, description="Prompts (with all their responses) in an optimizer step.")
-    micro_tokens: int = Field(8192, gt=0, description="Tokens computed at once: memory, not the result, depends on it.")
-    warmup: float = Field(0.05, ge=0, description="Steps of linear warm-up; below 1, that share of all steps.")
-    schedule: Schedule = Field("cosine", description="Course of the learning rate after the warm-up.")
-    min_lr_ratio: float = Field(0.1, ge=0, le=1, description="Learning rate at the end, as a share of the highest.")
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay of matrices.")
-    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the gradient's mean.")
-    beta2: float = Field(0.95, ge=0, lt=1, description="AdamW's decay of the gradient's square.")
-    clip: float = Field(1.0, ge=0, description="Norm that gradients are clipped to; 0 clips nothing.")
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="Arithmetic; weights are kept in fp32.")
-    max_length: int = Field(1024, gt=1, description="Most tokens of a prompt with its response.")
-    seed: int = Field(0, ge=0, description="Seed of everything random.")
-    checkpoint_every: int = Field(200, ge=0, description="Steps between states to continue from; 0 keeps none.")
-    gradient_checkpointing: bool = Field(False, description="Compute activations twice instead of keeping them.")
-    log_every: int = Field(10, gt=0, description="Steps between lines of metrics.jsonl.")
+    learning_rate: float = Field(default=2e-5, gt=0, description="Highest learning rate.")
+    epochs: float = Field(default=1.0, gt=0, description="Passes over the data.")
+    steps: int | None = Field(default=None, gt=0, description="Optimizer steps; overrides epochs.")
+    batch_size: int = Field(default=32, gt=0, description="Prompts (with all their responses) in an optimizer step.")
+    micro_tokens: int = Field(
+        default=8192, gt=0, description="Most tokens computed at once: a matter of memory."
+    )
+    warmup: float = Field(default=0.05, ge=0, description="Steps of linear warm-up; below 1, that share of all steps.")
+    schedule: Schedule = Field(default="cosine", description="Course of the learning rate after the warm-up.")
+    min_lr_ratio: float = Field(
+        default=0.1, ge=0, le=1, description="Share of the highest rate that the last step has."
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay of matrices.")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay of the gradient's mean.")
+    beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's decay of the gradient's square.")
+    clip: float = Field(default=1.0, ge=0, description="Norm that gradients are clipped to; 0 clips nothing.")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto", description="Of arithmetic; weights stay fp32."
+    )
+    max_length: int = Field(default=1024, gt=1, description="Most tokens of a prompt with its response.")
+    seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+    checkpoint_every: int = Field(default=200, ge=0, description="Steps between states to continue from; 0 keeps none.")
+    gradient_checkpointing: bool = Field(
+        default=False, description="Keep no activations: less memory, more time."
+    )
+    log_every: int = Field(default=10, gt=0, description="Steps between lines of metrics.jsonl.")
 
 
 @dataclass(slots=True)
@@ -231,8 +239,8 @@ class _Loop:
                 what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient's norm became {norm}"
                 kept = checkpoint.find_state(self.out)
                 raise KilterError(
-                    f"The {what} at step {first + i + 1}; lower learning_rate (it is {self.options.learning_rate:g}) or "
-                    f"clip (it is {self.options.clip:g}), or use precision=fp32."
+                    f"The {what} at step {first + i + 1}; lower learning_rate (it is {self.options.learning_rate:g}) "
+                    f"or clip (it is {self.options.clip:g}), or use precision=fp32."
                     + (f" The last good state is {kept}." if kept else "")
                 )
         self.losses += losses

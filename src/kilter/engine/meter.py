@@ -44,7 +44,7 @@ class Meter:
         self._steps.append((numerator, weight, norm))
 
     def read(self) -> tuple[list[float], list[float], dict[str, float]]:
-        """Return losses and gradient norms of the steps gathered, and the metrics' means over them; then forget them."""
+        """Return losses and gradient norms of the steps gathered, and the metrics' means over them; forget them."""
         names = sorted(self._sums)
         flat = [x.float().reshape(()) for step in self._steps for x in step]
         sums = [self._sums[name].float() for name in names]
@@ -60,7 +60,7 @@ class Meter:
 
 
 class Log:
-    """The lines of metrics.jsonl, and the bar (on a terminal only). `quiet` does neither: a process that is not first."""
+    """The lines of metrics.jsonl, and a bar on a terminal; `quiet` does neither (a process that is not the first)."""
 
     def __init__(self, file: Path, total: int, start: int, *, quiet: bool) -> None:
         """Lines of steps after `start` are dropped: they will be taken again."""

@@ -1,4 +1,4 @@
-"""The optimizer and the learning rate: AdamW, and a rate that is a function of the step alone, so that resume is exact."""
+"""The optimizer and the learning rate: AdamW, and a rate that depends on the step alone, so that resume is exact."""
 
 from __future__ import annotations
 

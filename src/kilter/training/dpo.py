@@ -1,0 +1,53 @@
+"""Direct preference optimisation: learn from pairs, with the reward model left implicit."""
+
+from __future__ import annotations
+
+from torch.nn.functional import logsigmoid
+
+from kilter.engine.batch import Groups
+from kilter.engine.head import LogProbs
+from kilter.engine.loop import Loss
+from kilter.registry import method
+from kilter.training.objective import learns_from
+
+
+@method("dpo", wing="training", paper="arXiv:2305.18290", survey="S1 §4.3, S2 §3.2.1")
+@learns_from("pairs")
+def dpo(
+    policy: LogProbs,
+    reference: LogProbs,
+    group: Groups,
+    *,
+    beta: float = 0.1,
+    label_smoothing: float = 0.0,
+    sft_weight: float = 0.0,
+) -> Loss:
+    """Direct preference optimisation (Rafailov et al. 2023).
+
+    L = - log sigma(z),  z = r(y_w) - r(y_l),  r(y) = beta (log pi(y|x) - log pi_ref(y|x)), the mean over the step's
+    pairs. log pi(y|x) is the sum over the scored tokens of y; r is the reward that pi is optimal for. The gradient of a
+    pair is weighted by beta sigma(-z): pairs that are ordered right already count for little.
+    With `label_smoothing` e the labels are taken to be wrong at that rate (cDPO): L = -(1-e) log sigma(z) - e log
+    sigma(-z). With `sft_weight` a, a times the mean negative log-prob a token of y_w is added (the RPO recipe).
+
+    policy, reference: log-probs of R responses; group.pairs [N, 2]: rows of y_w and y_l. The result is per pair [N].
+    Where policy and reference are equal it is ln 2.
+
+    Options:
+        beta: strength of the pull to the reference policy; larger stays closer
+        label_smoothing: share of pairs taken to be labelled the wrong way round, below 0.5
+        sft_weight: weight of the chosen response's negative log-prob per token
+    """
+    rewards = beta * (policy.sum() - reference.sum())
+    chosen, rejected = rewards[group.pairs[:, 0]], rewards[group.pairs[:, 1]]
+    margin = chosen - rejected
+    loss = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
+    if sft_weight:
+        loss = loss - sft_weight * policy.mean()[group.pairs[:, 0]]
+    metrics = {
+        "reward_margin": margin,
+        "accuracy": (margin > 0).float(),
+        "chosen_reward": chosen,
+        "rejected_reward": rejected,
+    }
+    return Loss(loss, loss.new_ones(len(loss)), metrics)
