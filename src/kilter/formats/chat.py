@@ -12,9 +12,14 @@ from kilter.records import Demonstration, Group, Message, Prompt, Record
 
 
 def conversation(messages: Turns, meta: Row) -> Demonstration | Prompt:
-    """Return a conversation as a demonstration, or as a prompt where the assistant says nothing in it."""
-    spoken = any(m.role == "assistant" for m in messages)
-    return Demonstration(messages, meta=meta) if spoken else Prompt(messages, meta=meta)
+    """Return a conversation as a demonstration, or as a prompt where it waits for the assistant at its end."""
+    answered = messages[-1].role == "assistant"
+    return Demonstration(messages, meta=meta) if answered else Prompt(messages, meta=meta)
+
+
+def _note_open_end(record: Demonstration | Prompt, shape: str, losses: Losses) -> None:
+    if isinstance(record, Demonstration) and record.messages[-1].role != "assistant":
+        losses.add(record, f"ends without an answer, so {shape} holds it as a prompt")
 
 
 def _tools(row: Row) -> Row:
@@ -27,6 +32,7 @@ def _read_messages(row: Row, want: Want | None) -> list[Record]:
 
 
 def _write_messages(record: Demonstration | Prompt, losses: Losses) -> list[Row]:
+    _note_open_end(record, "messages", losses)
     return [{"messages": write_openai(record.messages, record.meta), **_tools(record.meta)}]
 
 
@@ -44,6 +50,7 @@ def _read_sharegpt(row: Row, want: Want | None) -> list[Record]:
 
 
 def _write_sharegpt(record: Demonstration | Prompt, losses: Losses) -> list[Row]:
+    _note_open_end(record, "sharegpt", losses)
     return [{"conversations": write_sharegpt(record.messages, record.meta), **_tools(record.meta)}]
 
 

@@ -15,7 +15,7 @@ from kilter.errors import KilterError, nearest
 from kilter.formats.cells import pruned
 from kilter.formats.shape import Row
 
-_ID = re.compile(r"(?P<id>[\w-][\w.-]*/[\w.-]+)(#(?P<config>[\w.-]+))?(:(?P<split>[\w.\[\]%+-]+))?")
+_ID = re.compile(r"(?P<id>[\w-][\w.-]*/[\w.-]+)(#(?P<config>[\w.-]+))?(:(?P<split>[\w.\[\]%:+-]+))?")
 _FILE = re.compile(r"\.(jsonl?|ndjson|parquet|csv|tsv|txt|gz|zip|ya?ml)\b", re.IGNORECASE)
 _SECONDS = 10.0
 

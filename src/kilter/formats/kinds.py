@@ -16,6 +16,8 @@ def as_kind(record: Record, kinds: tuple[type[Record], ...], losses: Losses) -> 
         return record
     if isinstance(record, Group) and Demonstration in kinds:
         return demonstrate(record, losses)
+    if isinstance(record, Prompt) and Demonstration in kinds and any(m.role == "assistant" for m in record.messages):
+        return _answered(record, losses)
     if Prompt in kinds and not isinstance(record, Prompt):
         return ask(record, losses)
     due = " or ".join(f"{kind.__name__.lower()}s" for kind in kinds)
@@ -39,6 +41,13 @@ def demonstrate(group: Group, losses: Losses) -> Demonstration | None:
     return Demonstration(
         [*group.prompt, Message("assistant", group.responses[best])], _given(group), group.origin, meta
     )
+
+
+def _answered(prompt: Prompt, losses: Losses) -> Demonstration:
+    """Return a dialogue that breaks off as a demonstration of the turns that the assistant had."""
+    losses.add(prompt, "breaks off without an answer, so it is cut after the last one")
+    end = max(i for i, m in enumerate(prompt.messages) if m.role == "assistant") + 1
+    return Demonstration(prompt.messages[:end], _given(prompt), prompt.origin, dict(prompt.meta))
 
 
 def ask(record: Demonstration | Group, losses: Losses) -> Prompt | None:

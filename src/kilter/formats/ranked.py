@@ -74,6 +74,12 @@ def _read_webgpt_comparison(row: Row, want: Want | None) -> list[Record]:
     return [Group([Message("user", asked)], [text(row, "answer_0"), text(row, "answer_1")], scores)]
 
 
+def _read_orca(row: Row, want: Want | None) -> list[Record]:
+    system = [Message("system", row["system"])] if text(row, "system", "") else []
+    prompt = [*system, Message("user", text(row, "question"))]
+    return [Group(prompt, [text(row, "chosen"), text(row, "rejected")], ranking=[0, 1])]
+
+
 def _read_shp(row: Row, want: Want | None) -> list[Record]:
     """Stanford Human Preferences: `labels` is 1 where A is the better one."""
     first = flag(cell(row, "labels"), "labels")
@@ -130,6 +136,14 @@ SHAPES = (
         ("question", "answer_0", "answer_1", "score_0", "score_1"),
         (Group,),
         _read_webgpt_comparison,
+    ),
+    Shape(
+        "orca-pairs",
+        "system, question, chosen, rejected",
+        ("question", "chosen", "rejected"),
+        (Group,),
+        _read_orca,
+        knows=("system",),
     ),
     Shape(
         "shp",

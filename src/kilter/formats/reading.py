@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kilter.errors import KilterError
 from kilter.files import explaining, write_text
+from kilter.formats.cells import one_line
 from kilter.formats.kinds import as_kind
 from kilter.formats.shape import KINDS, Losses, Row, Shape, Unreadable, Want
 from kilter.formats.sources import Line, Table, tables
@@ -116,7 +116,7 @@ def _read_table(table: Table, want: Want | None) -> tuple[str, list[Record], lis
 def _shown(line: Line) -> str:
     if line.raw or line.row is None:
         return line.raw
-    return json.dumps(line.row, ensure_ascii=False, default=str)
+    return one_line(line.row)
 
 
 def _gathered(lines: Iterable[Line], shape: Shape) -> Iterator[Line]:
@@ -161,7 +161,7 @@ def _keep(rejected: list[_Reject], path: str | Path | None) -> None:
     if path is None:
         return
     if rejected:
-        write_text(path, "".join(json.dumps(r.to_json(), ensure_ascii=True) + "\n" for r in rejected))
+        write_text(path, "".join(one_line(r.to_json()) + "\n" for r in rejected))
     else:
         with explaining(path, "remove"):
             Path(path).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from typing import IO, Any
 from kilter.errors import KilterError, nearest
 from kilter.files import explaining
 from kilter.formats import hub, llamafactory
-from kilter.formats.cells import noun, pruned
+from kilter.formats.cells import noun, one_line, pruned
 from kilter.formats.shape import Row
 
 JSON_COLUMNS = b"kilter.json"  # Parquet metadata: names of the columns that hold JSON texts
@@ -184,7 +184,7 @@ def _of_lines(stream: Iterable[bytes]) -> Iterator[Line]:
             continue
         shown = raw.decode("utf-8", "replace").rstrip("\r\n")
         try:
-            value = json.loads(raw.decode("utf-8"))
+            value = json.loads(raw.strip().decode("utf-8"))
         except UnicodeDecodeError as error:
             yield Line(number, None, f"not UTF-8 at byte {error.start + 1}{_perhaps(raw)}; save it as UTF-8", shown)
         except json.JSONDecodeError as error:
@@ -192,13 +192,13 @@ def _of_lines(stream: Iterable[bytes]) -> Iterator[Line]:
         except (ValueError, RecursionError) as error:
             yield Line(number, None, f"not JSON: {error}", shown)
         else:
-            for row in _unwrapped(value):
+            for row in _unwrapped(value) if isinstance(value, dict) else [value]:
                 yield _line(number, row, shown)
 
 
 def _of_value(value: Any) -> Iterator[Line]:
     for number, row in enumerate(_unwrapped(value), 1):
-        yield _line(number, row, "" if isinstance(row, dict) else json.dumps(row, ensure_ascii=False))
+        yield _line(number, row, "" if isinstance(row, dict) else one_line(row))
 
 
 def _line(number: int, row: Any, raw: str) -> Line:

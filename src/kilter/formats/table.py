@@ -50,32 +50,52 @@ def detect(rows: Iterable[Row], *, want: Want | None = None, where: str = "The d
     raise KilterError(_no_shape(rows, where))
 
 
+# What people most often mean; decides between shapes that a file is equally far from.
+_COMMON = ("alpaca", "trl-preference", "messages", "sharegpt", "hh")
+
+
 def _no_shape(rows: list[Row], where: str) -> str:
     columns = list(dict.fromkeys(str(name) for row in rows for name in row))
     there = ", ".join(columns[:12]) or "none"
-
-    def likeness(shape: Shape) -> float:
-        """Share of needed columns that are there; a misspelt one counts nearly as much, a missing one against."""
-        return sum(1.0 if c in columns else 0.8 if _misspelt(c, columns) else -0.5 for c in shape.needs) / len(
-            shape.needs
-        )
-
-    best = max((s for s in SHAPES.values() if not s.only_for), key=lambda s: (likeness(s), len(s.needs)))
-    missing = [name for name in best.needs if name not in columns]
-    if likeness(best) <= 0:
+    best = max((s for s in SHAPES.values() if not s.only_for), key=lambda s: _likeness(s, columns))
+    if _likeness(best, columns)[0] == 0:
         remedy = "rename them to instruction and output, or to prompt, chosen and rejected"
         return f"{where} has the columns {there}, which is no shape that Kilter reads; {remedy}."
+    meant = _misspelt(best, columns)
+    missing = [name for name in best.needs if name not in columns]
     if not missing:
         what = f"{best.name} but not its content ({_complaint(best, rows)})"
         return f"{where} has the columns of {what}; expected is {best.description}."
-    hint = nearest(missing[0], [c for c in columns if c not in best.needs])
     listed = ("column " if len(missing) == 1 else "columns ") + " and ".join(f"'{name}'" for name in missing)
+    hint = "".join(f" Did you mean '{name}'?" for name in meant.values())
     shape = f"{best.name} ({best.description})"
     return f"{where} lacks the {listed} of its nearest shape, {shape}; it has {there}.{hint}"
 
 
-def _misspelt(name: str, columns: list[str]) -> bool:
-    return bool(difflib.get_close_matches(name, columns, 1, 0.7))
+def _likeness(shape: Shape, columns: list[str]) -> tuple[int, int, int]:
+    """Rank a shape that does not fit: only misspelt, nearly whole, whole but of other content, half there, nothing."""
+    present = sum(name in columns for name in shape.needs)
+    misspelt = len(_misspelt(shape, columns))
+    missing = len(shape.needs) - present - misspelt
+    balance = present + misspelt - missing
+    if missing == 0:
+        rank = 4 if misspelt else 2
+    else:
+        rank = 3 if balance > 0 else 1 if balance == 0 and present else 0
+    return rank, balance, -_COMMON.index(shape.name) if shape.name in _COMMON else -len(_COMMON)
+
+
+def _misspelt(shape: Shape, columns: list[str]) -> dict[str, str]:
+    """Return for each needed column that is missing the one that was perhaps meant; none is taken twice."""
+    free = [name for name in columns if name not in shape.needs]
+    found: dict[str, str] = {}
+    for name in (name for name in shape.needs if name not in columns):
+        folded = {other.lower(): other for other in free if abs(len(other) - len(name)) <= 2}
+        close = difflib.get_close_matches(name.lower(), folded, 1, 0.8)
+        if close:
+            found[name] = folded[close[0]]
+            free.remove(found[name])
+    return found
 
 
 def _complaint(shape: Shape, rows: list[Row]) -> str:

@@ -78,6 +78,9 @@ def _write_hh(group: Group, losses: Losses) -> list[Row]:
         losses.add(group, "scores are not kept by hh")
     prompt = write_transcript(group.prompt)
     chosen, rejected = (f"{prompt}{_ASSISTANT} {group.responses[k]}" for k in found)
+    if _fork(chosen, rejected) != len(prompt) + len(_ASSISTANT):
+        losses.add(group, "the responses begin with the same turns, which hh takes for the prompt's; left out")
+        return []
     return [{"chosen": chosen, "rejected": rejected}]
 
 
@@ -88,7 +91,7 @@ def _holdable(group: Group, shape: str, losses: Losses) -> bool:
     if not turns or roles[-1] != "user" or "tool" in roles or "system" in roles[1:]:
         losses.add(group, f"the prompt is not a dialogue of user and assistant, which {shape} needs; left out")
         return False
-    if read_transcript(write_transcript(turns)) != turns or any(not m.content for m in turns):
+    if read_transcript(write_transcript(turns)) != turns:
         losses.add(group, f"a turn holds what {shape} takes for a marker; left out")
         return False
     return True
@@ -146,8 +149,12 @@ def _is_webgpt(row: Row) -> bool:
     return isinstance(row.get("chosen"), str) and row["chosen"].lstrip().startswith("## Human:") and "rejected" in row
 
 
+_OTHER_PROMPTS = ("prompt", "instruction", "question", "conversations", "messages")
+
+
 def _is_hh(row: Row) -> bool:
-    return isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str) and "prompt" not in row
+    texts_there = isinstance(row.get("chosen"), str) and isinstance(row.get("rejected"), str)
+    return texts_there and not any(name in row for name in _OTHER_PROMPTS)
 
 
 def _is_hh_prompt(row: Row) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kilter.errors import KilterError
 from kilter.files import replacing
-from kilter.formats.cells import pruned
+from kilter.formats.cells import one_line, pruned
 from kilter.formats.kinds import as_kind, made
 from kilter.formats.reading import read_natural
 from kilter.formats.shape import Losses, Row, Shape, Want
@@ -92,18 +92,9 @@ def _nothing_held(shape: Shape, losses: Losses) -> str:
     return f"None of the records can be held by {shape.name} ({reasons}); choose another shape, such as kilter."
 
 
-def _dumped(row: Any) -> str:
-    line = json.dumps(row, ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:  # half a surrogate pair has no UTF-8; the escape has
-        return json.dumps(row, ensure_ascii=True)
-    return line
-
-
 def _write_lines(path: Path, rows: Iterable[Row]) -> list[str]:
     with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(_dumped(row) + "\n" for row in rows)
+        stream.writelines(one_line(row) + "\n" for row in rows)
     return []
 
 
@@ -112,14 +103,14 @@ def _write_packed(path: Path, rows: Iterable[Row]) -> list[str]:
     if inner is not _write_lines:
         raise KilterError("Only JSONL is packed; name the file .jsonl.gz.")
     with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as stream:
-        stream.writelines((_dumped(row) + "\n").encode() for row in rows)
+        stream.writelines((one_line(row) + "\n").encode() for row in rows)
     return []
 
 
 def _write_list(path: Path, rows: Iterable[Row]) -> list[str]:
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         for number, row in enumerate(rows):
-            stream.write((",\n" if number else "[\n") + _dumped(row))
+            stream.write((",\n" if number else "[\n") + one_line(row))
         stream.write("\n]\n")
     return []
 
@@ -137,7 +128,7 @@ def _write_parquet(path: Path, rows: Iterable[Row]) -> list[str]:
         array = None if name in _OWN else _column(values)
         if array is None:
             packed.append(name)
-            array = pa.array([None if value is None else _dumped(value) for value in values], pa.string())
+            array = pa.array([None if value is None else one_line(value) for value in values], pa.string())
         columns[name] = array
     table = pa.table(columns).replace_schema_metadata({JSON_COLUMNS: json.dumps(packed).encode()})
     try:
@@ -161,10 +152,10 @@ def _column(values: list[Any]) -> Any:
 
 
 def _empty(kind: Any) -> bool:
-    """Whether a type holds nothing somewhere, which Parquet cannot write."""
+    """Whether a type has an object without keys somewhere, which Parquet cannot write."""
     import pyarrow as pa
 
-    if pa.types.is_null(kind) or (pa.types.is_struct(kind) and kind.num_fields == 0):
+    if pa.types.is_struct(kind) and kind.num_fields == 0:
         return True
     return any(_empty(kind.field(k).type) for k in range(kind.num_fields))
 
