@@ -141,6 +141,7 @@ def _enter_pretrain(app: typer.Typer, called: bool) -> None:
     if not called:
         app.command("pretrain", **settings)(lambda: None)
         return
+    from kilter.recipe.card import pretrain_with_card
     from kilter.recipe.options import told
     from kilter.registry import Method
     from kilter.training.pretrain import pretrain
@@ -150,10 +151,10 @@ def _enter_pretrain(app: typer.Typer, called: bool) -> None:
     out = flags.fixed("out", Path, "The folder of the new model.", metavar="DIR")
 
     def call(given: dict[str, Any], options: dict[str, Any]) -> None:
-        pretrain(given["out"], **like.check(options))
+        card = pretrain_with_card(given["out"], **like.check(options))
         if given["as_json"]:
-            emit({"out": str(given["out"])})
+            emit({"out": str(given["out"]), "card": str(card)})
         else:
-            print(f"A new base model: {given['out']}")
+            print(f"A new base model: {given['out']}; its card: {card}")
 
     app.command("pretrain", **settings)(interruptible(flags.command([out, _json], told(like), call), resumes=True))

@@ -34,7 +34,7 @@ QUESTION_WEIGHTS = {
     "extraction": 3,
     "rewriting": 3,
     "tools": 2,
-    "dialogue": 0,
+    "dialogue": 2,
 }
 
 PAGES = (
@@ -88,7 +88,7 @@ def _statements(d: Draw) -> str:
     if way < 0.35:
         return _join(d, [_stereotype(d) for _ in range(2)])
     if way < 0.65:
-        people = [e for e in d.rng.sample(d.entities.people, 3)]
+        people = d.rng.sample(d.entities.people, 3)
         return _join(d, [d.pick(lexicon.PRIVATE_STATEMENTS[d.lang]).format(n=e.name[d.lang], c=e.code) for e in people])
     if way < 0.8:
         words = d.rng.sample(lexicon.WORDS if d.lang == 0 else lexicon.ZH_WORDS, 4)
