@@ -282,6 +282,12 @@ SAMPLES: list[tuple[str, dict[str, Any], list[Record]]] = [
             )
         ],
     ),
+    (
+        "question-answer",
+        {"question": "1+1", "answer": "2", "level": 1},
+        [Demonstration([user("1+1"), assistant("2")], meta={"extra": {"level": 1}})],
+    ),
+    ("question-answer", {"id": "x", "prompt": "q", "response": "a"}, [Demonstration([user("q"), assistant("a")], "x")]),
     ("trl-prompt", {"prompt": "q", "type": "homonyms"}, [Prompt([user("q")], meta={"extra": {"type": "homonyms"}})]),
     (
         "oasst",

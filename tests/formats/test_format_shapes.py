@@ -161,7 +161,7 @@ def test_a_value_that_cannot_be_is_a_reason(tmp_path: Path, row: dict[str, Any],
 
 
 def test_prompts_come_from_files_of_questions(tmp_path: Path) -> None:
-    rows = [{"Question": "what?", "answer": "that"}, {"turns": ["first", "second"]}, {"Instruction": "do", "idx": 3}]
+    rows = [{"Question": "what?", "expected": "that"}, {"turns": ["first", "second"]}, {"Instruction": "do", "idx": 3}]
     path = save(tmp_path / "in.jsonl", rows)
     assert [r.messages[0].content for r in read(path, want="prompts").records] == ["what?", "first", "do"]  # type: ignore[union-attr]
     with pytest.raises(KilterError, match="no shape that Kilter reads"):

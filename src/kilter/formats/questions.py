@@ -1,12 +1,21 @@
-"""Prompts out of files that are no alignment data: benchmarks and lists of questions, where only prompts are wanted."""
+"""Files that are no alignment data: questions with their answers, and lists of questions where prompts are wanted."""
 
 from __future__ import annotations
 
+from kilter.formats.cells import text
 from kilter.formats.instructions import joined
 from kilter.formats.shape import Row, Shape, Unreadable, Want
 from kilter.formats.turns import read_prompt
-from kilter.records import Prompt, Record
+from kilter.records import Demonstration, Message, Prompt, Record
 
+_ANSWERED = (
+    ("prompt", "response"),
+    ("question", "answer"),
+    ("question", "response"),
+    ("query", "response"),
+    ("input", "output"),
+    ("problem", "solution"),
+)
 _COLUMNS = ("prompt", "instruction", "question", "query", "turns", "text", "input")
 
 
@@ -35,7 +44,33 @@ def _read(row: Row, want: Want | None) -> list[Record]:
     return [Prompt(prompt, identity, meta={**meta, "extra": rest} if rest else meta)]
 
 
+def _answered(row: Row) -> tuple[str, str] | None:
+    pairs = (p for p in _ANSWERED if all(isinstance(row.get(name), str) for name in p))
+    return next(pairs, None)
+
+
+def _read_answered(row: Row, want: Want | None) -> list[Record]:
+    names = _answered(row)
+    if names is None:
+        asked, answer = next((p for p in _ANSWERED if p[0] in row), _ANSWERED[0])
+    else:
+        asked, answer = names
+    messages = [Message("user", text(row, asked)), Message("assistant", text(row, answer))]
+    identity = row["id"] if isinstance(row.get("id"), str) else ""
+    rest = {k: v for k, v in row.items() if k not in (asked, answer) and not (k == "id" and identity)}
+    return [Demonstration(messages, identity, meta={"extra": rest} if rest else {})]
+
+
 SHAPES = (
+    Shape(
+        "question-answer",
+        "two columns of text: prompt and response, question and answer, query, input and output, problem and solution",
+        ("question", "answer"),
+        (Demonstration,),
+        _read_answered,
+        detect=lambda row: _answered(row) is not None,
+        whole=True,
+    ),
     Shape(
         "questions",
         "any file with a column prompt, instruction, question, query, turns, text or input, where prompts are wanted",

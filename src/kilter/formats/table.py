@@ -79,7 +79,7 @@ def _likeness(shape: Shape, columns: list[str]) -> tuple[int, int, int]:
     missing = len(shape.needs) - present - misspelt
     balance = present + misspelt - missing
     if missing == 0:
-        rank = 4 if misspelt else 2
+        rank = 4 if misspelt else 2 if len(shape.needs) > 1 else 0
     else:
         rank = 3 if balance > 0 else 1 if balance == 0 and present else 0
     return rank, balance, -_COMMON.index(shape.name) if shape.name in _COMMON else -len(_COMMON)
