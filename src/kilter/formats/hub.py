@@ -36,6 +36,11 @@ def rows(name: str) -> Iterator[Row]:
     try:
         loaded = datasets.load_dataset(identity, config, split=split)
     except Exception as error:  # `datasets` raises whatever the builder, pyarrow or the network raised
+        if _offline() and isinstance(error, ConnectionError):
+            raise KilterError(
+                f"There is no file called {identity}, nor has that data set been downloaded; check the path, or unset "
+                "HF_HUB_OFFLINE to download it."
+            ) from error
         raise KilterError(f"The hub's data set {identity} could not be loaded: {_sentence(error)}") from error
     yield from _rows(loaded, name)
 
@@ -67,7 +72,7 @@ def _rows(loaded: Any, name: str) -> Iterator[Row]:
 
 def _reach(identity: str) -> None:
     """Ask the hub whether there is such a data set: `datasets` itself tries for half a minute before it gives up."""
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
+    if _offline():
         return
     import huggingface_hub
     from huggingface_hub import errors
@@ -89,6 +94,10 @@ def _reach(identity: str) -> None:
             f"There is no file called {identity} and the Hugging Face hub cannot be reached; check the path or the "
             "network, or set HF_HUB_OFFLINE=1 if the data set was downloaded before."
         ) from error
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
 
 
 def _sentence(error: Exception) -> str:
