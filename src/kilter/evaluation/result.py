@@ -8,6 +8,7 @@ the same prompts. A sample is plain data:
     "weights": {dimension: float}               optional: what one outcome counts, e.g. tokens for a loss per token
     "cluster": str                              optional: samples of one cluster are not independent of one another
     "expected": str, "rejected": str            optional: what would have been right, what was ranked below
+    "given": bool                               optional: the response is a given text that was scored, not the model's
 """
 
 from __future__ import annotations

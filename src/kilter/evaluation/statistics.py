@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from kilter.errors import KilterError
-from kilter.evaluation.result import DIMENSIONS, Measure
+from kilter.evaluation.result import DIMENSIONS, Measure, dimension
 
 Floats = NDArray[np.float64]
 
@@ -151,10 +151,10 @@ def detectable(sd: float, n: int, *, level: float = 0.95, power: float = 0.8) ->
 def over_seeds(measures: Sequence[Measure], level: float = 0.95, *, shared: bool = True) -> Measure:
     """Return the mean of one measure over runs with different seeds; `n` is that of one run.
 
-    Where the runs were measured on `shared` samples the interval adds, in squares and for each side apart (Zou and Donner
-    2008), what varies between seeds (t over the runs' values) and the mean uncertainty inside a run, which more seeds do
-    not lessen. Samples drawn anew for each seed are already part of what varies between seeds; then the interval is that
-    of the seeds, but no narrower than that of all samples together.
+    Where the runs were measured on `shared` samples the interval adds, in squares and for each side apart (Zou and
+    Donner 2008), what varies between seeds (t over the runs' values) and the mean uncertainty inside a run, which more
+    seeds do not lessen. Samples drawn anew for each seed are already part of what varies between seeds; then the
+    interval is that of the seeds, but no narrower than that of all samples together.
     """
     k = len(measures)
     if k == 1:
@@ -202,9 +202,17 @@ def summarize(samples: Sequence[dict[str, Any]]) -> dict[str, Measure]:
 
 
 def measure(samples: Sequence[dict[str, Any]], name: str) -> Measure:
-    """Return the measure of the dimension `name` over samples that all have an outcome in it."""
+    """Return the measure of the dimension `name` over samples that all have an outcome in it.
+
+    A gap of outcomes +1, -1 and 0 is the share of the first less that of the second, as of one column less another.
+    """
     values = [sample["outcomes"][name] for sample in samples]
-    return interval(values, clusters=clusters_of(samples), weights=weights_of(samples, name))
+    clusters, weights = clusters_of(samples), weights_of(samples, name)
+    simple = clusters is None and weights is None and set(values) <= {-1.0, 0.0, 1.0}
+    if dimension(name).unit == "gap" and simple:
+        gap = paired([float(v < 0) for v in values], [float(v > 0) for v in values])
+        return Measure(gap.value, gap.low, gap.high, gap.n)
+    return interval(values, clusters=clusters, weights=weights)
 
 
 def clusters_of(samples: Sequence[dict[str, Any]]) -> list[Hashable] | None:

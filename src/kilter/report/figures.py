@@ -1,4 +1,4 @@
-"""Charts as inline SVG, drawn in percentages of their width, so that text keeps its size from a phone to a printed page.
+"""Charts as inline SVG, drawn in percentages of their width, so that text keeps its size from phone to printed page.
 
 Colours and line widths come from the page's style sheet (classes m0, m1 ... for the models), so that a chart follows
 light, dark and print. Every chart has a title for those who cannot see it; its numbers also stand in a table.
@@ -7,6 +7,7 @@ light, dark and print. Every chart has a title for those who cannot see it; its 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ class Curve:
     first: str
     last: str
     drawing: Markup
+    ticks: list[tuple[float, str]]
     start: int
     steps: int
 
@@ -53,14 +55,14 @@ class Curve:
 CURVES: dict[str, tuple[str, float | None, str]] = {
     "loss": ("Loss", None, ""),
     "eval_loss": ("Held-out loss", None, ""),
-    "reward_margin": ("Reward margin, chosen − rejected", 0.0, "none"),
-    "accuracy": ("Pairs ranked rightly", 0.5, "chance"),
-    "kl": ("KL to the reference, nats", 0.0, "none"),
+    "reward_margin": ("Reward margin", 0.0, ""),
+    "accuracy": ("Reward accuracy", 0.5, "chance"),
+    "kl": ("KL to reference", 0.0, ""),
 }
 
 
 def dots(findings: Findings) -> list[Row]:
-    """Return one row a dimension with each model's value and interval; shares come first, on one scale of 0 to 100 %."""
+    """Return one row a dimension with each model's value and interval; shares come first, on one scale."""
     shares = [d for d in findings.dimensions if d.unit == "share"]
     rows = []
     for about in [*shares, *(d for d in findings.dimensions if d.unit != "share")]:
@@ -70,16 +72,16 @@ def dots(findings: Findings) -> list[Row]:
             continue
         low, high = (0.0, 1.0) if about.unit == "share" else _domain(known, about)
         ticks = [] if about in shares[:-1] else _scale(low, high, about)
-        bounds = [0.0, 0.25, 0.5, 0.75, 1.0] if about.unit == "share" else [_at(t, low, high) for t in _steps(low, high)]
-        rows.append(Row(about, _dots(about, measures, low, high, bounds), ticks))
+        steps = [i / 4 for i in range(5)] if about.unit == "share" else _steps(low, high)
+        grid = [_at(step, low, high) for step in steps if low <= step <= high]
+        rows.append(Row(about, _dots(about, measures, low, high, grid), ticks))
     return rows
 
 
 def marker(place: int) -> Markup:
     """Return the mark of the model at `place`, for a legend."""
-    return Markup('<svg class="key m{0}" width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true">{1}</svg>').format(
-        place % len(SHAPES), _shape(place)
-    )
+    frame = Markup('<svg class="key m{0}" width="14" height="14" viewBox="-7 -7 14 14" aria-hidden="true">{1}</svg>')
+    return frame.format(place % len(SHAPES), _shape(place))
 
 
 def curves(series: dict[str, list[tuple[float, float]]]) -> list[Curve]:
@@ -91,20 +93,20 @@ def share(part: float, whole: float) -> Markup:
     """Return a thin bar that shows which share of `whole` the `part` is."""
     width = 100 * part / whole if whole > 0 else 0
     return Markup(
-        '<svg class="bar" width="100%" height="6" aria-hidden="true"><rect class="rail" width="100%" height="6" rx="3"/>'
-        '<rect width="{0}%" height="6" rx="3"/></svg>'
+        '<svg class="bar" width="100%" height="6" aria-hidden="true">'
+        '<rect class="rail" width="100%" height="6" rx="3"/><rect width="{0}%" height="6" rx="3"/></svg>'
     ).format(f"{width:.1f}")
 
 
 def _dots(
     about: Dimension, measures: dict[str, Measure | None], low: float, high: float, lines: Sequence[float]
 ) -> Markup:
-    height = LANE * len(measures) + 6
+    height = LANE * len(measures) + 10
     said, parts = [], [f'<line class="grid" x1="{_pc(x)}" x2="{_pc(x)}" y1="0" y2="{height}"/>' for x in lines]
     for place, (label, measure) in enumerate(measures.items()):
         if measure is None or not math.isfinite(measure.value):
             continue
-        y = LANE * place + LANE / 2 + 3
+        y = LANE * place + LANE / 2 + 5
         ends = [_pc(_at(end, low, high)) for end in (measure.low, measure.high)]
         parts.append(
             f'<g class="m{place % len(SHAPES)}"><line class="reach" x1="{ends[0]}" x2="{ends[1]}" y1="{y}" y2="{y}"/>'
@@ -143,17 +145,13 @@ def _curve(name: str, points: Points) -> Curve:
     parts.append(
         f'<svg width="100%" height="{height}" viewBox="0 0 1000 {height}" preserveAspectRatio="none">{drawn}</svg>'
     )
-    # The scale's labels lie on the grid, over the curve, on a ground of the page's colour.
-    for tick in ticks:
-        y = _y(tick, low, high, height)
-        text = numbers.value(tick, about).removesuffix(".0%") + ("%" if about.unit == "share" else "")
-        parts.append(f'<text class="tick halo" x="0" y="{y - 3:.1f}">{_short(text)}</text>')
     ends = [numbers.value(y, about) for y in (points[0][1], (smooth or points)[-1][1])]
     said = f"{label} over {last:.0f} steps, from {ends[0]} to {ends[1]}"
     drawing = Markup('<svg width="100%" height="{0}" role="img" aria-label="{1}">{2}</svg>').format(
         height, said, Markup("".join(parts))
     )
-    return Curve(name, label, ends[0], ends[1], drawing, int(first), int(last))
+    scale = [(_y(tick, low, high, height), _short(numbers.value(tick, about))) for tick in ticks]
+    return Curve(name, label, ends[0], ends[1], drawing, scale, int(first), int(last))
 
 
 def _shape(place: int) -> Markup:
@@ -191,10 +189,7 @@ def _scale(low: float, high: float, about: Dimension) -> list[tuple[float, str]]
 
 def _short(text: str) -> str:
     """A round number needs no zeros after the point."""
-    number, space, unit = text.partition(" ")
-    if "." in number and not number.endswith("%"):
-        number = number.rstrip("0").rstrip(".")
-    return number + space + unit
+    return re.sub(r"(\.\d*?)0+(?!\d)", r"\1", text).replace(".%", "%").replace(". ", " ").removesuffix(".")
 
 
 def _at(value: float, low: float, high: float) -> float:
@@ -206,8 +201,8 @@ def _pc(position: float) -> str:
 
 
 def _y(value: float, low: float, high: float, height: float) -> float:
-    # Room above for the highest tick's label, and half a line's width below.
-    return round(13 + (1 - _at(value, low, high)) * (height - 15), 1)
+    # Half a line's width is left above and below.
+    return round(2 + (1 - _at(value, low, high)) * (height - 4), 1)
 
 
 def _polyline(points: Points, first: float, last: float, low: float, high: float, height: float) -> str:
@@ -231,10 +226,13 @@ def _smoothed(points: Points) -> list[tuple[float, float]]:
     """Return a centred moving average, or nothing where there are too few points to need one."""
     if len(points) < 40:
         return []
-    reach = max(2, len(points) // 30)
+    widest = max(2, len(points) // 30)
     averaged = []
     for i in range(0, len(points), max(1, len(points) // 150)):
-        window = points[max(0, i - reach) : i + reach + 1]
+        # Narrower near the first point, so that the curve starts where training did.
+        reach = min(widest, i)
+        window = points[i - reach : i + reach + 1]
         averaged.append((points[i][0], sum(y for _, y in window) / len(window)))
-    averaged.append((points[-1][0], sum(y for _, y in points[-reach - 1 :]) / len(points[-reach - 1 :])))
+    last = points[-widest - 1 :]
+    averaged.append((points[-1][0], sum(y for _, y in last) / len(last)))
     return averaged

@@ -6,7 +6,7 @@ p-values are adjusted together (Holm), so that a page with many numbers does not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -36,14 +36,15 @@ class Comparison:
     paired: bool
 
     @property
-    def gain(self) -> float:
-        """The change, counted so that more is better."""
-        return self.difference.value if dimension(self.dimension).direction == "higher" else -self.difference.value
-
-    @property
     def verdict(self) -> Verdict:
-        sure = self.adjusted < LEVEL and not self.difference.low <= 0 <= self.difference.high
-        return "unclear" if not sure else "better" if self.gain > 0 else "worse"
+        return judged(self.difference, dimension(self.dimension), self.adjusted)
+
+
+def judged(change: Difference, about: Dimension, p: float) -> Verdict:
+    """Return what a change is: more than `unclear` only where both its interval and its p-value say so."""
+    if p >= LEVEL or change.low <= 0 <= change.high:
+        return "unclear"
+    return "better" if (change.value > 0) == (about.direction == "higher") else "worse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        return ("met" if self.met else "missed") + ("" if self.sure else ", within the interval")
+        return ("met" if self.met else "missed") + ("" if self.sure else ", narrowly")
 
 
 @dataclass(slots=True)
@@ -166,17 +167,19 @@ def verdict(findings: Findings) -> str:
     judged = [c for c in findings.comparisons if (c.model, c.against) == (final, baseline)]
     groups = {word: [c.dimension for c in judged if c.verdict == word] for word in ("better", "worse", "unclear")}
     better, worse, unclear = groups["better"], groups["worse"], groups["unclear"]
-    everything = len(judged) > 1 and len(better) == len(judged)
-    if everything:
-        sentence = f"{final} is better than {baseline} on all {len(judged)} dimensions beyond chance"
-    elif better:
-        sentence = f"{final} is better than {baseline} on {_labels(better)}"
-    else:
-        sentence = f"{final} is better than {baseline} on no dimension"
-    sentence += f", worse on {_moves(worse, findings, baseline, final)}" if worse else ""
-    sentence += f", and not clearly different on {_labels(unclear)}" if unclear else ""
-    sentence += ", and worse on none" if better and not worse and not unclear and not everything else ""
-    return sentence + _promise(findings) + "."
+    if not judged:
+        return f"{final} and {baseline} were not measured on anything that could be compared."
+    if not better and not worse:
+        return f"{final} and {baseline} do not differ beyond chance on {_labels(unclear, 3)}{_promise(findings)}."
+    if len(better) == len(judged) > 2:
+        return f"{final} is better than {baseline} on all {len(judged)} dimensions{_promise(findings)}."
+    gains = _moves(better, findings) if len(better) <= 2 else f"{len(better)} of {len(judged)} dimensions"
+    # A loss is always named, with its size.
+    parts = [f"better than {baseline} on {gains}"] if better else []
+    parts += [f"worse {'' if better else f'than {baseline} '}on {_moves(worse, findings)}"] if worse else []
+    parts += [f"{'worse' if better else 'better'} on none"] if not (better and worse) else []
+    parts += [f"not clearly different on {_labels(unclear, 3)}"] if unclear else []
+    return f"{final} is {numbers.several(parts)}{_promise(findings)}."
 
 
 def story(findings: Findings) -> list[tuple[str, str, dict[Verdict, list[str]]]]:
@@ -193,9 +196,11 @@ def story(findings: Findings) -> list[tuple[str, str, dict[Verdict, list[str]]]]
 def _promise(findings: Findings) -> str:
     if not findings.targets:
         return ""
-    met = sum(outcome.met for outcome in findings.targets)
-    every = len(findings.targets)
-    return f"; {'every target is' if met == every else f'{met} of {every} targets are'} met"
+    missed = [outcome.dimension for outcome in findings.targets if not outcome.met]
+    if not missed:
+        return "; every target is met"
+    names = f" ({_labels(list(dict.fromkeys(missed)))} missed)" if len(missed) < 4 else ""
+    return f"; {len(findings.targets) - len(missed)} of {len(findings.targets)} targets are met{names}"
 
 
 def _alone(findings: Findings, label: str) -> str:
@@ -208,15 +213,19 @@ def _alone(findings: Findings, label: str) -> str:
     return f"{label} reaches {numbers.several(shown) if not rest else ', '.join(shown[:4]) + rest}{_promise(findings)}."
 
 
-def _labels(names: Iterable[str]) -> str:
+def _labels(names: Sequence[str], most: int = 99) -> str:
+    if len(names) > most:
+        return f"{len(names)} dimensions"
     return numbers.several([numbers.lower(dimension(name).label) for name in names])
 
 
-def _moves(names: Iterable[str], findings: Findings, before: str, after: str) -> str:
+def _moves(names: Sequence[str], findings: Findings) -> str:
+    """Return the labels of the dimensions and what each was with the baseline and is with the last model."""
     moves = []
     for name in names:
         about = dimension(name)
-        ends = [numbers.value(findings.results[label][name].value, about) for label in (before, after)]
+        values = [findings.results[label][name].value for label in (findings.baseline, findings.final)]
+        ends = [numbers.value(value, about) for value in values]
         moves.append(f"{numbers.lower(about.label)} ({' → '.join(ends)})")
     return numbers.several(moves)
 

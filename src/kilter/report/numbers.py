@@ -15,9 +15,9 @@ def value(number: float, dimension: Dimension) -> str:
     if not math.isfinite(number):
         return NOTHING if math.isnan(number) else _minus("∞" if number > 0 else "-∞")
     if dimension.unit == "share":
-        return _minus(f"{100 * number:.1f}%")
+        return _minus(f"{100 * number:.1f}%").replace("−0.0%", "0.0%")
     if dimension.unit == "gap":
-        return _minus(f"{100 * number:+.1f} pp")
+        return f"{change(number, dimension)} pp"
     return _minus(plain(number))
 
 

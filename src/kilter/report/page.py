@@ -27,14 +27,18 @@ def write_run(folder: Path) -> Path:
     """Write the report of the run in `folder`."""
     run = read.run(folder)
     evidence = read.evidence(run)
+    if run.finished is None and run.settings.baseline not in evidence.labels:
+        # The baseline may be what is still to be measured.
+        run.settings.baseline = None
     found = findings.find(evidence, run.settings)
     categories = worst.categories(evidence, found)
     content = _common(found, [run]) | _samples(run, evidence, found, categories)
-    moment = view.when(run.finished or run.started)
+    moment, trained = view.when(run.finished or run.started), _trained(run)
     content |= {
         "facts": [fact for fact in (moment, _seed(run), f"{content['total']['time']} of work", _kilter(run)) if fact],
         "warnings": _warnings(run),
-        "trained": _trained(run),
+        "trained": trained,
+        "has_kl": any(curve.name == "kl" for _, _, curves in trained for curve in curves),
         "cost": view.cost(run),
         "longest": max((stage.seconds or 0.0 for stage in run.stages), default=0.0),
         "notes": [f"Note on {note}" for note in dict.fromkeys(evidence.notes)],
@@ -49,8 +53,9 @@ def write_seeds(folders: Sequence[Path], out: Path) -> Path:
     make_folder(out)
     content = _common(found, runs)
     content["verdict"] = f"Over {len(runs)} seeds, {content['verdict']}"
+    which = f"seeds {', '.join(str(run.seed) for run in runs)}"
     content |= {
-        "facts": [f"seeds {', '.join(str(run.seed) for run in runs)}", f"{content['total']['time']} of work", _kilter(runs[0])],
+        "facts": [which, f"{content['total']['time']} of work", _kilter(runs[0])],
         "warnings": [warning for run in runs for warning in _warnings(run)],
         "results": view.results(found, each),
         "seeds": [{"seed": run.seed, "command": run.command, "link": _link(run.folder, out)} for run in runs],
@@ -79,6 +84,7 @@ def _common(found: Findings, runs: Sequence[Run]) -> dict[str, Any]:
         "versions": run.versions,
         "recipe": yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True, width=100) if run.recipe else "",
         "compared": False,
+        "has_kl": False,
         **dict.fromkeys(("facts", "warnings", "trained", "worse", "regressions", "weakest", "improvements"), ()),
         **dict.fromkeys(("drawn", "cost", "seeds", "notes"), ()),
     }
@@ -96,7 +102,7 @@ def _samples(run: Run, evidence: Evidence, found: Findings, categories: list[wor
         "all_worse": len(lost),
         "more_worse": max(len(lost) - ROWS, 0),
         "sure_worse": sum(category.sure for category in lost),
-        "weakest": view.lost(worst.weakest(categories, found, ROWS // 2), found),
+        "weakest": view.lost(worst.weakest(categories[min(len(lost), ROWS) :], found, ROWS // 2), found),
         "regressions": [view.card(example, found.labels) for example in fell],
         "improvements": [view.card(example, found.labels) for example in rose],
         "drawn": [view.card(example, found.labels) for example in random],

@@ -1,4 +1,4 @@
-"""Reads what a run left in its folder. A run that is still going, or was stopped, has less to tell; that is no error."""
+"""Reads what a run left in its folder. A run that is going on, or was stopped, has less to tell; that is no error."""
 
 from __future__ import annotations
 
@@ -177,5 +177,5 @@ def _stage(folder: Path, entry: dict[str, Any]) -> Stage:
 def _renamed(sample: Sample, names: dict[str, str]) -> Sample:
     if not names:
         return sample
-    changed = {key: {names.get(n, n): v for n, v in sample[key].items()} for key in ("outcomes", "weights") if key in sample}
-    return {**sample, **changed}
+    keyed = [key for key in ("outcomes", "weights") if key in sample]
+    return sample | {key: {names.get(n, n): value for n, value in sample[key].items()} for key in keyed}

@@ -62,10 +62,8 @@ def mean(runs: Sequence[Run], evidence: Sequence[Evidence], each: Sequence[Findi
 
 def _shared(name: str, label: str, evidence: Sequence[Evidence]) -> bool:
     """Whether the runs were measured on the same prompts, by and large."""
-    keys = [
-        {key for key, sample in one.samples.get(label, {}).items() if dimension(name).follows or name in sample["outcomes"]}
-        for one in evidence
-    ]
+    counted = dimension(name).follows or name
+    keys = [{key for key, s in one.samples.get(label, {}).items() if counted in s["outcomes"]} for one in evidence]
     everything, common = set.union(*keys), set.intersection(*keys)
     return not everything or len(common) > len(everything) / 2
 

@@ -11,8 +11,8 @@ from typing import Any
 from kilter.evaluation.result import Dimension, Measure, dimension
 from kilter.evaluation.statistics import Difference
 from kilter.report import numbers
-from kilter.report.findings import Findings, Verdict
-from kilter.report.read import Run, Sample
+from kilter.report.findings import Findings, Verdict, judged
+from kilter.report.read import Run
 from kilter.report.worst import Category, Example
 
 LONGEST = 1200  # characters of a response or a prompt's turn that the page shows
@@ -102,7 +102,7 @@ def results(findings: Findings, runs: Sequence[Findings] = ()) -> list[Line]:
             for t in findings.targets
             if t.dimension == about.name
         ]
-        note = f"{about.meaning} {about.better[:1].upper()}{about.better[1:]}; n = {counted}."
+        note = f"{about.meaning} {about.better[:1].upper()}{about.better[1:]}; n = {counted}."
         lines.append(Line(about.label, note.strip(), cells, targets))
     return lines
 
@@ -115,9 +115,9 @@ def lost(found: Sequence[Category], findings: Findings) -> list[Line]:
         cells = []
         for place, label in enumerate(findings.labels):
             changes = category.changes if label == findings.final else {}
-            deltas = [_delta(c, about, against, _judged(c, about)) for against, c in changes.items()]
+            deltas = [_delta(c, about, against, judged(c, about, c.p)) for against, c in changes.items()]
             cells.append(_cell(label, place, category.measures.get(label), about, deltas))
-        lines.append(Line(category.name, f"{about.label}; n = {len(category.keys):,}", cells))
+        lines.append(Line(category.name, f"{about.label}; n = {len(category.keys):,}", cells))
     return lines
 
 
@@ -152,7 +152,7 @@ def cost(run: Run) -> list[dict[str, Any]]:
             "time": numbers.duration(stage.seconds),
             "records": numbers.amount(stage.records),
             "tokens": numbers.amount(stage.tokens),
-            "speed": numbers.amount(stage.tokens / stage.seconds) if stage.tokens and stage.seconds else numbers.NOTHING,
+            "speed": numbers.amount(stage.tokens / stage.seconds if stage.tokens and stage.seconds else None),
             "memory": numbers.memory(stage.memory),
             "status": stage.status,
         }
@@ -254,10 +254,3 @@ def _cell(
 
 def _delta(change: Difference, about: Dimension, against: str, verdict: Verdict) -> Delta:
     return Delta(numbers.change(change.value, about), against, verdict)
-
-
-def _judged(change: Difference, about: Dimension) -> Verdict:
-    """What one category says by itself: its own interval, not adjusted for how many categories there are."""
-    if change.low <= 0 <= change.high:
-        return "unclear"
-    return "better" if (change.value > 0) == (about.direction == "higher") else "worse"

@@ -1,7 +1,7 @@
 """Where a model got worse, category by category, and the samples that show it.
 
-A category is a dimension in one family of prompts and one language. Categories are ranked by the near end of the interval
-of their loss, so that a sure small loss comes before a large one that may be chance.
+A category is a dimension in one family of prompts and one language. Categories are ranked by the near end of the
+interval of their loss, so that a sure small loss comes before a large one that may be chance.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from kilter.evaluation import statistics
 from kilter.evaluation.result import Measure, dimension
 from kilter.evaluation.statistics import Difference
-from kilter.report.findings import Findings, difference, matched
+from kilter.report.findings import Findings, difference, judged, matched
 from kilter.report.read import Evidence, Key, Sample
 
 LEAST = 5  # The interval of a category with fewer samples says nothing.
@@ -51,7 +51,9 @@ class Category:
 
     @property
     def sure(self) -> bool:
-        return self.worst[0] > 0
+        """Whether it is worse beyond chance, taken by itself: not adjusted for how many categories there are."""
+        about = dimension(self.dimension)
+        return any(judged(change, about, change.p) == "worse" for change in self.changes.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Example:
     @property
     def alike(self) -> bool:
         """The text is the same for all models: they were scored on it, they did not write it."""
-        return len({sample["response"] for sample in self.responses.values()}) == 1 and len(self.responses) > 1
+        return bool(self.sample.get("given"))
 
 
 def categories(evidence: Evidence, findings: Findings) -> list[Category]:
@@ -95,13 +97,13 @@ def worse(found: Sequence[Category]) -> list[Category]:
 
 
 def weakest(found: Sequence[Category], findings: Findings, limit: int) -> list[Category]:
-    """Return the categories of shares in which the last model is furthest from perfect."""
+    """Return those of the categories `found`, of shares, in which the last model is furthest from perfect."""
 
     def distance(category: Category) -> float:
         value = category.measures[findings.final].value
         return 1 - value if dimension(category.dimension).direction == "higher" else abs(value)
 
-    shares = [c for c in found if dimension(c.dimension).unit != "number" and distance(c) > 0]
+    shares = [c for c in found if c.family and dimension(c.dimension).unit != "number" and distance(c) > 0]
     return sorted(shares, key=distance, reverse=True)[:limit]
 
 
@@ -126,7 +128,7 @@ def regressions(evidence: Evidence, findings: Findings, found: Sequence[Category
 
 
 def improvements(evidence: Evidence, findings: Findings, limit: int) -> list[Example]:
-    """Return one sample a dimension that the last model does better than the baseline, drawn among the largest gains."""
+    """Return one sample a dimension that the last model does better than the baseline, from its largest gains."""
     examples: list[Example] = []
     shown: set[Key] = set()
     for about in findings.dimensions:
