@@ -110,7 +110,8 @@ def _dots(
         ends = [_pc(_at(end, low, high)) for end in (measure.low, measure.high)]
         parts.append(
             f'<g class="m{place % len(SHAPES)}"><line class="reach" x1="{ends[0]}" x2="{ends[1]}" y1="{y}" y2="{y}"/>'
-            f'<svg x="{_pc(_at(measure.value, low, high))}" y="{y}" overflow="visible">{_shape(place)}</svg></g>'
+            f'<svg x="{_pc(_at(measure.value, low, high))}" y="{y}" width="1" height="1" overflow="visible">'
+            f"{_shape(place)}</svg></g>"
         )
         said.append(f"{label} {numbers.value(measure.value, about)} ({numbers.span(measure, about)})")
     return Markup('<svg width="100%" height="{0}" role="img" aria-label="{1}">{2}</svg>').format(
