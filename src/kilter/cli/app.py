@@ -13,12 +13,15 @@ GENERATED = ("data", "train", "eval", "pretrain")
 
 def command(words: list[str]) -> Any:
     """Return the click command for this command line. The methods are looked up only if a verb of theirs is called."""
+    called = next((word for word in words if not word.startswith("-")), "")
+    rest = words[words.index(called) + 1 :] if called else []
     app = typer.Typer(
         name="kilter",
         help="Takes a language model and a recipe, gives back a measurably better aligned model, with the evidence.",
         epilog="Start with:\n\nkilter quickstart\n\nkilter doctor",
         add_completion=False,
-        rich_markup_mode="rich",
+        # The panels of rich cut a method's long flags off at the width of a terminal.
+        rich_markup_mode=None if called in GENERATED else "rich",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -35,8 +38,6 @@ def command(words: list[str]) -> Any:
         pass
 
     recipes.enter(app)
-    called = next((word for word in words if not word.startswith("-")), "")
-    rest = words[words.index(called) + 1 :] if called else []
     for name in GENERATED:
         generated.enter(app, name, rest if name == called else None)
     ask.enter(app)

@@ -47,22 +47,16 @@ def _parameter(row: dict[str, Any]) -> inspect.Parameter:
     """The flag of one option. Its default is absence: the method's own default then holds."""
     name, flag = row["name"], "--" + row["name"].replace("_", "-")
     default = "required" if row["default"] == "required" else f"default: {_shown(row['default'])}"
-    help_ = f"{row['help'].rstrip('.')} ({default})" if row["help"] else default.capitalize()
+    help_ = f"{row['help'].rstrip('.')} ({default})" if row["help"] else default
+    help_ = help_[:1].upper() + help_[1:]
     if row["type"] == "bool":
-        kind: Any = Annotated[
-            bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=_plain(help_), show_default=False)
-        ]
+        kind: Any = Annotated[bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=help_, show_default=False)]
     else:
         metavar = row["type"].upper() if "|" not in row["type"] or " | " in row["type"] else row["type"]
         kind = Annotated[
-            str | None, typer.Option(flag, help=_plain(help_), metavar=metavar.replace(" | ", "|"), show_default=False)
+            str | None, typer.Option(flag, help=help_, metavar=metavar.replace(" | ", "|"), show_default=False)
         ]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
-
-
-def _plain(text: str) -> str:
-    """The help's markup would take [P] for a style."""
-    return text.replace("[", r"\[")
 
 
 def _shown(value: Any) -> str:

@@ -40,7 +40,7 @@ def enter(app: typer.Typer, name: str, rest: list[str] | None) -> None:
         _enter_pretrain(app, called=rest is not None)
         return
     wing, about, examples = ABOUT[name]
-    group = typer.Typer(help=about, no_args_is_help=False, rich_markup_mode="rich")
+    group = typer.Typer(help=about)
     app.add_typer(group, name=name, rich_help_panel=PANEL, epilog=epilog(examples))
 
     @group.callback(invoke_without_command=True)
@@ -57,7 +57,7 @@ def enter(app: typer.Typer, name: str, rest: list[str] | None) -> None:
         _enter_method(group, name, called, registry.find(called, wing))
         return
     for method in registry.methods(wing):
-        group.command(method.id, help=method.summary)(lambda: None)
+        group.command(method.id, short_help=method.summary)(lambda: None)
 
 
 def _enter_method(group: typer.Typer, verb: str, word: str, method: Any) -> None:

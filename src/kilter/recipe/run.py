@@ -95,7 +95,7 @@ def _run(recipe: Recipe, steps: list[Step], folder: Path, say: Say, command: str
                 say(f"{'':<{width}}  {note}")
             gc.collect()
         ledger.finish()
-        page = report.build(store.folder)
+        page = folder / report.build(store.folder).name
     say(f"{'report':<{width}}  {page}")
     return page
 
