@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.utils import logging
 
 from kilter.errors import KilterError
 from kilter.files import explaining
@@ -107,7 +108,8 @@ def save_model(model: Any, tokenizer: Any | None, out: Path) -> None:
     temporary = out / ".model"
     with writing(out):
         shutil.rmtree(temporary, ignore_errors=True)
-        model.save_pretrained(temporary)
+        with _no_bars():
+            model.save_pretrained(temporary)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
         files = sorted(temporary.iterdir(), key=lambda path: path.name == "config.json")
@@ -117,6 +119,18 @@ def save_model(model: Any, tokenizer: Any | None, out: Path) -> None:
         for file in files:
             os.replace(file, out / file.name)
         temporary.rmdir()
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep transformers from drawing a bar of its own below ours."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ a state takes the same steps to the last bit. Processes come from `accelerate`.
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import math
 import time
@@ -28,6 +29,7 @@ from kilter.engine.batch import collate, deal
 from kilter.engine.feed import Feed, Source
 from kilter.engine.meter import Log, Meter, peak_memory
 from kilter.engine.optim import Schedule, adamw, rate, scale_and_clip
+from kilter.engine.reference import FILE as REFERENCE
 from kilter.engine.reference import Reference, recall
 from kilter.engine.scorer import Scorer
 from kilter.errors import KilterError
@@ -47,9 +49,7 @@ class LoopOptions(BaseModel):
     epochs: float = Field(default=1.0, gt=0, description="Passes over the data.")
     steps: int | None = Field(default=None, gt=0, description="Optimizer steps; overrides epochs.")
     batch_size: int = Field(default=32, gt=0, description="Prompts (with all their responses) in an optimizer step.")
-    micro_tokens: int = Field(
-        default=8192, gt=0, description="Most tokens computed at once: a matter of memory."
-    )
+    micro_tokens: int = Field(default=4096, gt=0, description="Most tokens computed at once: a matter of memory.")
     warmup: float = Field(default=0.05, ge=0, description="Steps of linear warm-up; below 1, that share of all steps.")
     schedule: Schedule = Field(default="cosine", description="Course of the learning rate after the warm-up.")
     min_lr_ratio: float = Field(
@@ -59,15 +59,11 @@ class LoopOptions(BaseModel):
     beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay of the gradient's mean.")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's decay of the gradient's square.")
     clip: float = Field(default=1.0, ge=0, description="Norm that gradients are clipped to; 0 clips nothing.")
-    precision: Literal["auto", "bf16", "fp32"] = Field(
-        default="auto", description="Of arithmetic; weights stay fp32."
-    )
+    precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="Of arithmetic; weights stay fp32.")
     max_length: int = Field(default=1024, gt=1, description="Most tokens of a prompt with its response.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     checkpoint_every: int = Field(default=200, ge=0, description="Steps between states to continue from; 0 keeps none.")
-    gradient_checkpointing: bool = Field(
-        default=False, description="Keep no activations: less memory, more time."
-    )
+    gradient_checkpointing: bool = Field(default=False, description="Keep no activations: less memory, more time.")
     log_every: int = Field(default=10, gt=0, description="Steps between lines of metrics.jsonl.")
 
 
@@ -135,7 +131,7 @@ class _Loop:
         self, model: Any, feed: Feed, objective: Objective, options: LoopOptions, out: Path, reference: Any | None
     ) -> None:
         self.model, self.feed, self.objective, self.options, self.out = model, feed, objective, options, out
-        self.accelerator = Accelerator()
+        self.accelerator = _accelerator()
         self.device = self.accelerator.device
         model.to(self.device)
         self.mark = _mark(model, feed, objective, options)
@@ -186,6 +182,7 @@ class _Loop:
             told = {key: value for key, value in asdict(result).items() if key not in ("out", "metrics")}
             write_json(self.out / "training.json", told | {"options": options.model_dump()})
             checkpoint.drop_states(self.out)
+            (self.out / REFERENCE).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         return result
 
@@ -206,7 +203,7 @@ class _Loop:
                 self.accelerator.backward(loss.per_example.sum() * (1.0 if hand else 0.0))
             if hand:
                 sums += torch.stack((loss.per_example.detach().sum(), loss.weight.detach().sum())).float()
-                self.meter.add(loss.metrics)
+            self.meter.add(loss.metrics if hand else {name: values[:0] for name, values in loss.metrics.items()})
         sums = self.accelerator.reduce(sums, reduction="sum")
         # Data-parallel gradients are means over the processes of gradients of sums.
         scale = world / torch.where(sums[1] > 0, sums[1], 1.0)
@@ -269,6 +266,22 @@ class _Loop:
             )
         checkpoint.load_state(state, self.model, self.optimizer)
         return facts["step"], facts["losses"], facts["tokens"], facts["seconds"]
+
+
+def _accelerator() -> Accelerator:
+    """Return accelerate's view of the processes that torchrun started, or of this one."""
+    ours = torch.distributed.is_available() and not torch.distributed.is_initialized()
+    # Without being told, accelerate takes several processes on CPUs for as many runs of one.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+    if ours and torch.distributed.is_initialized():
+        # gloo's threads abort a process that ends with the group still open.
+        atexit.register(_leave)
+    return accelerator
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _of(options: LoopOptions) -> dict[str, Any]:

@@ -63,8 +63,11 @@ class Scorer(nn.Module):
 
     def checkpoint_activations(self) -> None:
         """Compute each layer's activations again on the way back instead of keeping them (less memory, more time)."""
-        self._plain.gradient_checkpointing_enable({"use_reentrant": False})
-        for layer in self._plain.modules():
+        plain = self._plain
+        # Its older name is what transformers 5.0 has.
+        enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+        for layer in plain.modules():
             # transformers checkpoints layers in training mode only; no dropout may come along with it.
             if isinstance(layer, GradientCheckpointingLayer):
                 layer.training = True

@@ -1,0 +1,58 @@
+"""The chunked head gives what log-softmax over all logits gives, whatever the chunks."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from kilter.engine import head
+from kilter.engine.head import log_probs
+
+
+def plain(hidden, weight, bias, targets, scale, softcap):
+    logits = F.linear(hidden, weight, bias) * scale
+    if softcap is not None:
+        logits = torch.tanh(logits / softcap) * softcap
+    logs = torch.log_softmax(logits, -1)
+    return logs.gather(1, targets[:, None])[:, 0], -(logs.exp() * logs).sum(-1)
+
+
+@pytest.mark.parametrize("chunk", [50, 400, 2**20])
+@pytest.mark.parametrize("keep", [0, 2**28])
+@pytest.mark.parametrize(("scale", "softcap", "biased"), [(1.0, None, False), (0.5, None, True), (2.0, 1.5, True)])
+def test_values_and_gradients_do_not_depend_on_chunks(monkeypatch, chunk, keep, scale, softcap, biased):
+    monkeypatch.setitem(head.CHUNK, "cpu", chunk)
+    monkeypatch.setitem(head.KEEP, "cpu", keep)
+    torch.manual_seed(0)
+    hidden = torch.randn(23, 8, requires_grad=True)
+    weight = torch.randn(41, 8, requires_grad=True)
+    bias = torch.randn(41, requires_grad=True) if biased else None
+    targets, slope, slope2 = torch.randint(0, 41, (23,)), torch.randn(23), torch.randn(23)
+    inputs = [x for x in (hidden, weight, bias) if x is not None]
+    for entropy in (False, True):
+        found, spread = log_probs(hidden, weight, bias, targets, scale=scale, softcap=softcap, entropy=entropy)
+        expected, expected_spread = plain(hidden, weight, bias, targets, scale, softcap)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        total, due = (found * slope).sum(), (expected * slope).sum()
+        if entropy:
+            torch.testing.assert_close(spread, expected_spread, atol=1e-5, rtol=0)
+            total, due = total + (spread * slope2).sum(), due + (expected_spread * slope2).sum()
+        for mine, its in zip(torch.autograd.grad(total, inputs), torch.autograd.grad(due, inputs), strict=True):
+            torch.testing.assert_close(mine, its, atol=1e-4, rtol=1e-4)
+
+
+def test_the_slope_of_a_logit_is_softmax_minus_target():
+    # With the identity as hidden states, the gradient of the weights' transpose is that of the logits.
+    weight = torch.randn(5, 3, requires_grad=True)
+    targets = torch.tensor([4, 0, 2])
+    found, _ = log_probs(torch.eye(3), weight, None, targets)
+    found.sum().neg().backward()
+    expected = torch.softmax(weight.detach().T, -1) - F.one_hot(targets, 5)
+    torch.testing.assert_close(weight.grad.T, expected)
+
+
+def test_nothing_scored_is_nothing():
+    found, _ = log_probs(
+        torch.zeros(0, 4, requires_grad=True), torch.randn(7, 4), None, torch.zeros(0, dtype=torch.long)
+    )
+    assert found.shape == (0,)
+    found.sum().backward()

@@ -1,0 +1,46 @@
+"""Training runs in a process of their own: `python train_once.py OUT THREADS sft|dpo|slow...`, also under torchrun."""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tiny_models import make, pair_trees
+
+from kilter.engine.loop import LoopOptions, train
+from kilter.training.dpo import dpo
+from kilter.training.sft import sft
+
+OPTIONS = LoopOptions(
+    steps=12,
+    learning_rate=1e-2,
+    batch_size=4,
+    warmup=1,
+    log_every=2,
+    precision="fp32",
+    checkpoint_every=2,
+    micro_tokens=40,
+)
+
+
+def slowly(policy, reference, group):
+    """DPO with time between micro-batches in which the process can be killed."""
+    time.sleep(0.05)
+    return dpo(policy, reference, group)
+
+
+OBJECTIVES = {"sft": sft, "dpo": dpo, "slow": slowly}
+
+
+def run(out, objective):
+    # 9 trees and 4 a step: every third step has one tree, and so nothing for a second process.
+    return train(make(), pair_trees(9), objective, OPTIONS, out)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(int(sys.argv[2]))
+    for name in sys.argv[3:]:
+        run(Path(sys.argv[1]) / name, OBJECTIVES[name])
