@@ -6,13 +6,12 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from tiny_models import make, pair_trees
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from kilter.engine.loop import LoopOptions, train
 from kilter.training.dpo import dpo
 from kilter.training.sft import sft
+from tiny_models import make, pair_trees
 
 OPTIONS = LoopOptions(
     steps=12,

@@ -31,7 +31,8 @@ def dpo(
     sigma(-z). With `sft_weight` a, a times the mean negative log-prob a token of y_w is added (the RPO recipe).
 
     policy, reference: log-probs of R responses; group.pairs [N, 2]: rows of y_w and y_l. The result is per pair [N].
-    Where policy and reference are equal it is ln 2.
+    Where policy and reference are equal it is ln 2. The metric kl, log pi_ref - log pi of a response, estimates
+    KL(pi_ref || pi) where the reference policy wrote the responses.
 
     Options:
         beta: strength of the pull to the reference policy; larger stays closer
@@ -49,5 +50,6 @@ def dpo(
         "accuracy": (margin > 0).float(),
         "chosen_reward": chosen,
         "rejected_reward": rejected,
+        "kl": reference.sum() - policy.sum(),
     }
     return Loss(loss, loss.new_ones(len(loss)), metrics)

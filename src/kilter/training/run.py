@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -115,6 +116,9 @@ def _teaches(record: Record, kind: Kind) -> bool:
 
 
 def _tell(notes: Sequence[str]) -> None:
-    console = Console(stderr=True, highlight=False)
+    # A note may quote data, which is not markup; of several processes the first one speaks.
+    console = Console(
+        stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0"
+    )
     for note in notes:
         console.print(note)

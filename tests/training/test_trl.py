@@ -1,0 +1,84 @@
+"""SFT and DPO against what TRL computed on the same batch (tests/fixtures/make_trl_reference.py recorded it)."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from kilter.engine import Scorer, Tree, collate
+from kilter.training.dpo import dpo
+from kilter.training.sft import sft
+
+FILE = Path(__file__).parent.parent / "fixtures" / "trl_reference.safetensors"
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    with safe_open(FILE, "pt") as handle:
+        return {key: handle.get_tensor(key) for key in handle.keys()}, handle.metadata()  # noqa: SIM118
+
+
+def model(recorded, name):
+    built = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=48,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=64,
+            tie_word_embeddings=True,
+        )
+    )
+    found = {key.removeprefix(f"{name}."): value for key, value in recorded.items() if key.startswith(f"{name}.")}
+    missing, strange = built.load_state_dict(found, strict=False)
+    assert missing == ["lm_head.weight"]
+    assert not strange
+    return built
+
+
+def rows(recorded, method, scored):
+    """Return (prompt, completion) of every row as TRL padded it."""
+    found = []
+    for ids, seen, mask in zip(
+        *(recorded[f"{method}.{key}"] for key in ("input_ids", "attention_mask", scored)), strict=True
+    ):
+        learned = (mask == 1) if scored == "completion_mask" else (mask != -100)
+        whole, start = ids[seen.bool()].tolist(), int(learned.long().argmax())
+        assert int(learned.sum()) == len(whole) - start
+        found.append((whole[:start], whole[start:]))
+    return found
+
+
+def check(recorded, method, policy, loss):
+    total = loss.per_example.sum() / loss.weight.sum()
+    assert total.item() == pytest.approx(recorded[f"{method}.loss"].item(), abs=1e-6)
+    total.backward()
+    for name, parameter in policy.named_parameters():
+        torch.testing.assert_close(parameter.grad, recorded[f"{method}.gradient.{name}"], atol=2e-6, rtol=1e-4)
+
+
+def test_sft_has_trl_s_loss_and_gradient(recorded):
+    values, _ = recorded
+    policy = model(values, "policy")
+    trees = [Tree(p, [r], [[True] * len(r)]) for p, r in rows(values, "sft", "labels")]
+    batch = collate(trees)
+    check(values, "sft", policy, sft(Scorer(policy)(batch), batch.groups))
+
+
+def test_dpo_has_trl_s_loss_and_gradient(recorded):
+    values, told = recorded
+    policy, reference = model(values, "policy"), model(values, "reference")
+    both = rows(values, "dpo", "completion_mask")
+    trees = []
+    for (prompt, chosen), (same, rejected) in zip(both[: len(both) // 2], both[len(both) // 2 :], strict=True):
+        assert prompt == same
+        masks = [[True] * len(chosen), [True] * len(rejected)]
+        trees.append(Tree(prompt, [chosen, rejected], masks, info={"pairs": [(0, 1)]}))
+    batch = collate(trees)
+    with torch.no_grad():
+        held = Scorer(reference)(batch)
+    check(values, "dpo", policy, dpo(Scorer(policy)(batch), held, batch.groups, beta=float(told["beta"])))
