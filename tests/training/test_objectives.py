@@ -61,9 +61,8 @@ def test_dpo_weighs_a_pair_by_how_wrong_it_is():
     loss.per_example.sum().backward()
     rows = torch.stack((-wrong[0], wrong[0], wrong[1], -wrong[1]))
     torch.testing.assert_close(tokens.grad, rows[policy.owner])
-    torch.testing.assert_close(
-        loss.metrics["reward_margin"].detach(), beta * torch.stack((ratio[0] - ratio[1], ratio[3] - ratio[2]))
-    )
+    margins = torch.stack((ratio[0] - ratio[1], ratio[3] - ratio[2]))
+    torch.testing.assert_close(loss.metrics["reward_margin"].detach(), beta * margins)
 
 
 def test_conservative_dpo_mixes_both_directions():
@@ -88,21 +87,21 @@ def test_dpo_s_optimum_is_the_tilted_reference(beta, shift):
     torch.manual_seed(2)
     reward = torch.randn(5, dtype=torch.float64) + shift
     held = torch.log_softmax(torch.randn(5, dtype=torch.float64), 0)
-    logits = torch.zeros(5, dtype=torch.float64, requires_grad=True)
+    tilt = torch.zeros(5, dtype=torch.float64, requires_grad=True)
     rows = [(i, j) for i in range(5) for j in range(5) if i != j]
     chance = torch.stack([torch.sigmoid(reward[i] - reward[j]) for i, j in rows])
-    optimizer = torch.optim.LBFGS([logits], max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-16)
+    optimizer = torch.optim.LBFGS([tilt], max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-16)
 
     def closure():
         optimizer.zero_grad()
-        policy = responses(torch.log_softmax(logits, 0), [1] * 5)
+        policy = responses(torch.log_softmax(held + tilt / beta, 0), [1] * 5)
         loss = (chance * dpo(policy, responses(held, [1] * 5), pairs_of(rows), beta=beta).per_example).sum()
         loss.backward()
         return loss
 
     optimizer.step(closure)
     best = torch.softmax(held + reward / beta, 0)
-    torch.testing.assert_close(torch.softmax(logits.detach(), 0), best, atol=1e-7, rtol=0)
+    torch.testing.assert_close(torch.softmax(held + tilt.detach() / beta, 0), best, atol=1e-7, rtol=0)
     assert beta < 1e4 or float((best - held.exp()).abs().max()) < 1e-3
 
 

@@ -18,10 +18,8 @@ FAST = {"steps": 3, "batch_size": 4, "max_length": 64, "log_every": 1, "learning
 
 def demonstrations(count=6):
     talk = [Message("user", "what is the sky?"), Message("assistant", "it is blue.")]
-    return [
-        Demonstration([Message("user", f"number {i}. hello"), Message("assistant", "yes?"), *talk])
-        for i in range(count)
-    ]
+    starts = [[Message("user", f"number {i}. hello"), Message("assistant", "yes?")] for i in range(count)]
+    return [Demonstration([*start, *talk]) for start in starts]
 
 
 def groups(count=6):

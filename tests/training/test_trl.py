@@ -43,9 +43,8 @@ def model(recorded, name):
 def rows(recorded, method, scored):
     """Return (prompt, completion) of every row as TRL padded it."""
     found = []
-    for ids, seen, mask in zip(
-        *(recorded[f"{method}.{key}"] for key in ("input_ids", "attention_mask", scored)), strict=True
-    ):
+    columns = (recorded[f"{method}.{key}"] for key in ("input_ids", "attention_mask", scored))
+    for ids, seen, mask in zip(*columns, strict=True):
         learned = (mask == 1) if scored == "completion_mask" else (mask != -100)
         whole, start = ids[seen.bool()].tolist(), int(learned.long().argmax())
         assert int(learned.sum()) == len(whole) - start

@@ -117,8 +117,7 @@ def _teaches(record: Record, kind: Kind) -> bool:
 
 def _tell(notes: Sequence[str]) -> None:
     # A note may quote data, which is not markup; of several processes the first one speaks.
-    console = Console(
-        stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=os.environ.get("RANK", "0") != "0"
-    )
+    first = os.environ.get("RANK", "0") == "0"
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=not first)
     for note in notes:
         console.print(note)
