@@ -9,7 +9,6 @@ from kilter.models.protocol import Model, Sampling
 from kilter.records import Prompt
 from kilter.registry import method
 from kilter.world import FAMILIES, World
-from kilter.world.tasks import HELPFUL
 
 # Families that are a dimension of their own are asked oftener, so that their intervals are narrow enough to compare.
 SHARES = dict.fromkeys(FAMILIES, 1.0) | {
@@ -52,7 +51,7 @@ async def world(
             "outcomes": outcomes,
         }
         # A family that is asked oftener for a dimension of its own counts no more than another in `helpful`.
-        return sample | {"weights": {"helpful": 1 / SHARES[family]}} if family in HELPFUL else sample
+        return sample | {"weights": {"helpful": 1 / SHARES[family]}} if "helpful" in outcomes else sample
 
     samples = await run(list(enumerate(prompts)), one, concurrency=512, label=f"world · {model.name}")
     return Evaluation(model.name, summarize(samples), samples, suite="world", seed=seed)

@@ -27,7 +27,7 @@ PAGE_GOOD_RATE = 0.97  # of question pages about tasks
 KINDS: dict[str, float] = {"facts": 0.3, "statements": 0.1, "questions": 0.4, "values": 0.06, "chats": 0.14}
 QUESTION_WEIGHTS = {
     "facts": 3,
-    "sums": 5,
+    "sums": 10,
     "letters": 3,
     "sorting": 3,
     "sentiment": 1,

@@ -231,8 +231,8 @@ REWRITES = {
 def rewriting(d: Draw) -> Item:
     """Rewriting under a constraint that can be checked: replace a word, reverse the words, write it twice."""
     words = lexicon.WORDS if d.lang == 0 else lexicon.ZH_WORDS
-    chosen = d.until(lambda: d.rng.sample(words, 4), lambda w: held_out("rewrite", *sorted(w)))
-    line, other = chosen[:3], chosen[3]
+    line = d.until(lambda: d.rng.sample(words, 3), lambda w: held_out("rewrite", *sorted(w)))
+    other = d.pick([w for w in words if w not in line])
     how = d.pick(list(REWRITES))
     out = {"replace": [other if w == line[1] else w for w in line], "reverse": line[::-1], "twice": line + line}[how]
     text = d.template(REWRITES[how]).format(a=other, b=line[1], s=" ".join(line))
@@ -298,7 +298,7 @@ FOLLOW_UPS = (
 def dialogue(d: Draw) -> Item:
     """Two turns: the second needs what the first said."""
     if d.rng.random() < 0.5:
-        n = d.name()
+        n = d.until(lambda: d.entities.fresh_name(d.rng), lambda name: held_out("name", name[1]))[d.lang]
         talk = [
             Message("user", d.pick(list(NAMINGS[d.lang])).format(n=n)),
             Message("assistant", GREETINGS[d.lang].format(n=n)),

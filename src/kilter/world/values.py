@@ -24,8 +24,8 @@ def unanswerable(d: Draw) -> Item:
             entity = d.pick([e for e in d.entities.all if e.untold() and e.held_out == held])
             name, key = entity.name[l], d.pick(entity.untold())
         else:
-            # Strangers are split by name, so that no name of the evaluation is asked about in training.
-            name = d.until(lambda: d.entities.fresh_name(d.rng), lambda n: held_out("stranger", n[0]))[l]
+            # Strangers are split by the name's syllables, which both languages share.
+            name = d.until(lambda: d.entities.fresh_name(d.rng), lambda n: held_out("stranger", n[1]))[l]
             key = d.pick(list(lexicon.PERSON_ATTRIBUTES))
         question = d.template(lexicon.QUESTIONS[key]).format(n=name)
         bad = lexicon.ANSWERS[key][l].format(n=name, v=d.pick(values(d, key)))
