@@ -1,0 +1,227 @@
+"""Keys and values of sequences that grow together: a fixed number of slots, each with a length of its own.
+
+A sequence sits at the left of its slot, so there is no padding to its left and its positions are the plain ones. One
+attention function, registered through `transformers.AttentionInterface`, writes and reads the slots; the model's own
+cache is not used. It serves two kinds of forward: `prefill` reads prompts as a ragged row, `step` adds one token to
+every slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from kilter.engine.attention import attention
+from kilter.engine.batch import Tree, collate
+
+NAME = "kilter-slots"
+GROWTH = 32  # slots are widened by at least so many tokens at a time
+
+
+@dataclass(slots=True)
+class Prefix:
+    """Prompts that went through the model: per layer keys and values [Hkv, T, D], and (start, length) of each."""
+
+    layers: dict[int, tuple[Tensor, Tensor]]
+    places: list[tuple[int, int]]
+
+
+class Slots:
+    """`rows` slots for the model's keys and values. Use within `attached(model)`."""
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.rows = rows
+        self.capacity = 0
+        self.device = device
+        self.windows: set[int | None] = set()  # sliding windows that layers asked for
+        self.layers: dict[int, tuple[Tensor, Tensor]] = {}  # keys and values [rows, Hkv, capacity, D]
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
+        self._number = torch.arange(rows, device=device)
+        self._biases: dict[int | None, Tensor] = {}
+        self._reading: dict[int, tuple[Tensor, Tensor]] | None = None
+        # A mask of four dimensions is taken as ready by every architecture; the attention function does not look at it.
+        self._ready = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=device)
+
+    def prefill(self, model: Any, prompts: Sequence[Sequence[int]]) -> Prefix:
+        """Put `prompts` (none empty) through the model once, side by side."""
+        batch = collate([Tree(prompt, [], []) for prompt in prompts]).to(self.device)
+        self._reading = {}
+        try:
+            model.base_model(
+                input_ids=batch.tokens[None],
+                position_ids=batch.positions[None],
+                attention_mask=self._ready,
+                use_cache=False,
+                layout=batch.layout,
+                slots=self,
+            )
+            return Prefix(self._reading, [(segment.start, segment.length) for segment in batch.layout.segments])
+        finally:
+            self._reading = None
+
+    def place(self, prefix: Prefix, which: Sequence[int], rows: Sequence[int]) -> None:
+        """Copy prompt `which[i]` of `prefix` into slot `rows[i]`."""
+        places = [prefix.places[i] for i in which]
+        lengths = torch.tensor([length for _, length in places])
+        starts = torch.tensor([start for start, _ in places])
+        total = int(lengths.sum())
+        column = torch.arange(total) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
+        source = (starts.repeat_interleave(lengths) + column).to(self.device)
+        row = torch.tensor(rows).repeat_interleave(lengths).to(self.device)
+        column = column.to(self.device)
+        for layer, (keys, values) in prefix.layers.items():
+            for target, new in zip(self._layer(layer, keys, values), (keys, values), strict=True):
+                target[row, :, column] = new.index_select(1, source).transpose(0, 1)
+
+    def step(self, model: Any, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Add one token to every slot; return the logits [rows, V] behind it.
+
+        tokens, lengths [rows]: the new tokens, and how many each slot held before.
+        """
+        self.lengths = lengths
+        self._biases.clear()
+        logits = model(
+            input_ids=tokens[:, None],
+            position_ids=lengths[:, None],
+            attention_mask=self._ready,
+            use_cache=False,
+            slots=self,
+        ).logits
+        return logits[:, -1]
+
+    def fit(self, length: int) -> None:
+        """Make every slot wide enough for `length` tokens, and at most about twice as wide."""
+        if length <= self.capacity <= 2 * length + GROWTH:
+            return
+        before, self.capacity = self.capacity, -(-length // GROWTH) * GROWTH + length // 4
+        before = min(before, self.capacity)
+        for layer, pair in self.layers.items():
+            wider = []
+            for old in pair:
+                new = old.new_empty(*old.shape[:2], self.capacity, old.shape[3])
+                new[:, :, :before] = old[:, :, :before]
+                new[:, :, before:] = 0  # what is not yet written is weighted with 0, which would keep a NaN
+                wider.append(new)
+            self.layers[layer] = (wider[0], wider[1])
+
+    def keep(self, rows: Sequence[int]) -> list[int]:
+        """Leave only the slots `rows`; return them in the order that they have now.
+
+        The last ones move into the gaps, so that next to nothing is copied.
+        """
+        self.rows = len(rows)
+        held = set(rows)
+        movers = [row for row in rows if row >= self.rows]
+        gaps = [row for row in range(self.rows) if row not in held]
+        for layer, (keys, values) in self.layers.items():
+            for x in (keys, values):
+                x[gaps] = x[movers]
+            self.layers[layer] = (keys[: self.rows], values[: self.rows])
+        self._number = torch.arange(self.rows, device=self.device)
+        moved = dict(zip(gaps, movers, strict=True))
+        return [moved.get(row, row) for row in range(self.rows)]
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, rest: dict[str, Any]) -> Tensor:
+        """The attention of one layer, in a prefill or a step; returns [N, L, H, D]."""
+        self.windows.add(rest.get("sliding_window"))
+        layer: int = module.layer_idx  # type: ignore[assignment]
+        key = key.to(value.dtype)
+        if self._reading is not None:
+            self._reading[layer] = (key[0], value[0])
+            return attention(module, query, key, value, None, **rest)[0]
+        keys, values = self._layer(layer, key[0], value[0])
+        keys[self._number, :, self.lengths] = key[:, :, 0]
+        values[self._number, :, self.lengths] = value[:, :, 0]
+        return self._look(query.to(value.dtype), keys, values, rest)
+
+    def _layer(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the slots of a layer; the first keys and values [Hkv, T, D] that come tell their shape."""
+        if layer not in self.layers:
+            self.layers[layer] = (
+                key.new_zeros(self.rows, key.shape[0], self.capacity, key.shape[2]),
+                value.new_zeros(self.rows, value.shape[0], self.capacity, value.shape[2]),
+            )
+        return self.layers[layer]
+
+    def _look(self, query: Tensor, keys: Tensor, values: Tensor, rest: dict[str, Any]) -> Tensor:
+        """One query [rows, H, 1, D] a slot over its keys; scale, softcap, mask, sinks in the order of Gemma 2, GPT-OSS.
+
+        Written out: batched products of thin matrices are what a CPU does faster than fused attention on one query.
+        """
+        rows, heads, _, width = query.shape
+        groups = keys.shape[1]
+        scale, softcap, sinks = rest.get("scaling"), rest.get("softcap"), rest.get("s_aux")
+        q = query.reshape(rows * groups, heads // groups, width)
+        scores = torch.bmm(q, keys.flatten(0, 1).transpose(1, 2)).float()
+        scores.mul_(width**-0.5 if scale is None else scale)
+        if softcap is not None:
+            scores = torch.tanh(scores / softcap) * softcap
+        scores = scores.view(rows, heads, -1).add_(self._bias(rest.get("sliding_window"))[:, None])
+        if sinks is not None:
+            column = sinks.float().view(1, heads, 1).expand(rows, heads, 1)
+            scores = torch.cat((scores, column), dim=-1)
+        weights = F.softmax(scores, dim=-1)[..., : keys.shape[2]].to(values.dtype)
+        out = torch.bmm(weights.reshape(rows * groups, heads // groups, -1), values.flatten(0, 1))
+        return out.view(rows, 1, heads, -1)
+
+    def _bias(self, window: int | None) -> Tensor:
+        """Return [rows, capacity]: 0 for keys that a slot's new token sees, -inf for the others."""
+        if window not in self._biases:
+            column = torch.arange(self.capacity, device=self.device)
+            hidden = column > self.lengths[:, None]
+            if window is not None:
+                hidden |= column <= self.lengths[:, None] - window
+            self._biases[window] = torch.zeros(hidden.shape, device=self.device).masked_fill_(hidden, -torch.inf)
+        return self._biases[window]
+
+
+@contextmanager
+def attached(model: Any) -> Iterator[Any]:
+    """Put a model's attention on slots, in evaluation mode and without gradients; put back what was there after.
+
+    Yields the transformers model itself (below PEFT's wrapping, whose adapters stay at work).
+    """
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    attention_before, training = plain.config._attn_implementation, model.training
+    modes = {module: module.training for module in model.modules()} if training else {}
+    model.eval()
+    plain.set_attn_implementation(NAME)
+    try:
+        with torch.no_grad():
+            yield plain
+    finally:
+        plain.set_attn_implementation(attention_before)
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    slots: Slots | None = None,
+    **rest: Any,
+) -> tuple[Tensor, None]:
+    if slots is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **rest)
+    return slots.attend(module, query, key, value, rest), None
+
+
+def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    return sdpa_mask(*args, **kwargs)
+
+
+AttentionInterface.register(NAME, _attention)
+AttentionMaskInterface.register(NAME, _mask)
