@@ -241,3 +241,12 @@ def test_both_ways_of_sampling_agree(llama, monkeypatch):
     monkeypatch.setattr("kilter.engine.sampler.obstacle", lambda model: "it was asked not to")
     with pytest.warns(UserWarning, match="asked not to"):
         assert draw() == in_slots
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_model_that_diverged_is_a_clear_error(temperature):
+    model = small("llama")
+    sample(model, PROMPTS[:2], max_tokens=2)
+    torch.nn.init.constant_(model.lm_head.weight, torch.nan)
+    with pytest.raises(KilterError, match="diverged"):
+        sample(model, PROMPTS[:2], max_tokens=2, temperature=temperature)

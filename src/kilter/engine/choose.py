@@ -1,4 +1,4 @@
-"""What is asked of a sampler, and from logits to tokens: the distribution, and noise that depends on the asked alone."""
+"""What is asked of a sampler, and how logits become tokens: the distribution, and noise keyed by what is asked."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def choose(logits: Tensor, uniform: Tensor, shaping: Shaping) -> tuple[Tensor, T
     tokens = torch.searchsorted(cumulated, wanted, right=True)
     # Rounding may carry a number close to 1 behind the last token that has any probability.
     last = torch.searchsorted(cumulated, cumulated[:, -1:].contiguous())
-    tokens = torch.minimum(tokens, last)
+    tokens = torch.minimum(tokens, last).clamp_(max=logits.shape[-1] - 1)  # the latter where nothing is finite
     return tokens[:, 0], logits.log_softmax(-1).gather(1, tokens)[:, 0]
 
 

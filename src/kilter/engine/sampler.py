@@ -89,6 +89,10 @@ def sample(
     def done(at: int, tokens: list[int], logprobs: list[float], stopped: bool) -> None:
         nonlocal finished
         finished += 1
+        if not np.isfinite(logprobs).all():
+            raise KilterError(
+                "The model gives numbers that are not finite; it diverged in training, take an earlier one."
+            )
         found[at] = Completion(tokens, logprobs, "stop" if stopped else "length")
 
     def told(sampled: int) -> None:
