@@ -137,7 +137,7 @@ def collate(trees: Sequence[Tree]) -> Ragged:
 
 
 def fill(costs: Sequence[int], budget: int) -> list[list[int]]:
-    """Cut items of the given token counts into the fewest micro-batches of at most `budget` tokens, sorted by length.
+    """Cut items of the given token counts into micro-batches of at most `budget` tokens, longest items first.
 
     Neighbours in length go together, so that attention runs on few shapes. An item over the budget is alone.
     """

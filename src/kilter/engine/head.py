@@ -54,7 +54,7 @@ def log_probs(
     softcap: float | None = None,
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return log softmax(z)[target] [P] and the entropy [P] (or None), where z = softcap(scale (W h + b)).
+    """Return log softmax(z) of each target [P] and the entropy [P] (or None), where z = softcap(scale (W h + b)).
 
     hidden [P, H], weight [V, H], bias [V] or None, targets [P]. Results are fp32; softcap(z) = c tanh(z / c).
     """

@@ -1,7 +1,7 @@
 """Who attends to whom in a ragged batch, and the few attention calls that this comes to.
 
 A `Layout` is a forest of segments in a flat row of tokens: a token sees its own segment up to itself, and all of the
-segments above. `Layout.calls` turns it into as few calls of batched attention as it can:
+segments above. `Layout.plan` turns it into as few calls of batched attention as it can:
 
 - a prompt and its first response stand side by side and are one causal run;
 - causal runs of about one length are one call (padding at a run's end needs no mask, nothing real looks there);
