@@ -81,15 +81,21 @@ def render(
 
 
 def prompt_ids(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[Message]], *, max_length: int | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[Message]],
+    *,
+    max_length: int | Sequence[int] | None = None,
 ) -> list[list[int]]:
-    """Return the ids of each prompt with its generation prompt, cut from the left to `max_length` tokens.
+    """Return the ids of each prompt with its generation prompt, cut from the left to `max_length` tokens (each).
 
     Raises KilterError where the chat template refuses a prompt.
     """
     turns = Turns(tokenizer)
     ids = _encode(tokenizer, [(turns.draw(prompt, prompt=True), False) for prompt in prompts])
-    return [row if max_length is None else _cut_left(tokenizer, row, max_length) for row in ids]
+    if max_length is None:
+        return ids
+    rooms = [max_length] * len(ids) if isinstance(max_length, int) else max_length
+    return [_cut_left(tokenizer, row, room) for row, room in zip(ids, rooms, strict=True)]
 
 
 def demonstration_tree(
