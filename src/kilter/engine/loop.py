@@ -134,7 +134,7 @@ class _Loop:
         self.accelerator = _accelerator()
         self.device = self.accelerator.device
         model.to(self.device)
-        self.mark = _mark(model, feed, objective, options)
+        self.mark = _mark(model, reference, feed, objective, options)
         self.scorer = Scorer(model, bf16=_bf16(model, options.precision, self.device))
         self.reference: Reference | None = None
         if "reference" in inspect.signature(objective).parameters:
@@ -298,11 +298,15 @@ def _bf16(model: Any, precision: str, device: torch.device) -> bool:
     return fast and sum(p.numel() for p in model.parameters()) >= WORTH_BF16
 
 
-def _mark(model: Any, feed: Feed, objective: Objective, options: LoopOptions) -> str:
+def _mark(model: Any, reference: Any | None, feed: Feed, objective: Objective, options: LoopOptions) -> str:
     """Return a hash of what decides a run's course: a state with another one is not continued."""
     inner = objective.func if isinstance(objective, partial) else objective
     given = objective.keywords if isinstance(objective, partial) else {}
-    shapes = [(name, tuple(p.shape)) for name, p in model.named_parameters()]
-    start = [float(p.detach().reshape(-1)[:64].double().sum()) for p in model.parameters()]
+    weights = [
+        (name, tuple(p.shape), float(p.detach().reshape(-1)[:64].double().sum()))
+        for each in (model, reference)
+        if each is not None
+        for name, p in each.named_parameters()
+    ]
     told = options.model_dump(exclude={"log_every", "checkpoint_every"})
-    return fingerprint(getattr(inner, "__qualname__", type(inner).__name__), given, shapes, start, told, feed.digest())
+    return fingerprint(getattr(inner, "__qualname__", type(inner).__name__), given, weights, told, feed.digest())

@@ -59,25 +59,30 @@ class Meter:
         return losses, norms, means
 
 
+def bar(label: str, unit: str, *, quiet: bool) -> Progress:
+    """Return a progress bar with time left that shows on a terminal only; its tasks have a field `note`."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn(label),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+
+
 class Log:
     """The lines of metrics.jsonl, and a bar on a terminal; `quiet` does neither (a process that is not the first)."""
 
     def __init__(self, file: Path, total: int, start: int, *, quiet: bool) -> None:
         """Lines of steps after `start` are dropped: they will be taken again."""
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task = self._bar.add_task("training", total=total, completed=start, note="")
+        self._bar = bar("training", "steps", quiet=quiet)
+        self._task = self._bar.add_task("", total=total, completed=start, note="")
         self._metrics = None if quiet else Metrics(file)
         if self._metrics:
             self._metrics.rewind(start)

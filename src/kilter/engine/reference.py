@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,6 +22,7 @@ from torch import Tensor
 from kilter.engine.batch import Ragged, Tree, collate, fill
 from kilter.engine.checkpoint import writing
 from kilter.engine.head import LogProbs
+from kilter.engine.meter import bar
 from kilter.engine.scorer import Scorer
 from kilter.files import replacing
 
@@ -49,12 +51,12 @@ def recall(
         return Live(standing.requires_grad_(False))
     kept = read(out, mark)
     if kept is None:
+        standing = scorer if model is None else _standing(model, scorer, accelerator.device)
+        kept = score_all(standing, trees, micro_tokens, accelerator)
         if accelerator.is_main_process:
-            standing = scorer if model is None else _standing(model, scorer, accelerator.device)
-            write(out, *score_all(standing, trees, micro_tokens, accelerator.device), mark)
-        accelerator.wait_for_everyone()
-        kept = read(out, mark)
-    assert kept is not None
+            kept.write(out, mark)
+    # Every process waits, also one that came after the file was written.
+    accelerator.wait_for_everyone()
     return kept
 
 
@@ -67,12 +69,17 @@ class Kept:
 
     def __init__(self, tokens: Tensor, starts: Tensor) -> None:
         """`tokens` [all scored tokens]; `starts` [trees + 1], where each tree's begin."""
-        self._tokens, self._starts = tokens, starts.tolist()
+        self.tokens, self.starts = tokens, starts
 
     def __call__(self, policy: LogProbs, batch: Ragged, indices: Sequence[int]) -> LogProbs:
         """Return what belongs beside `policy`, for the trees `indices` in the batch's order."""
-        parts = [self._tokens[self._starts[i] : self._starts[i + 1]] for i in indices]
+        parts = [self.tokens[self.starts[i] : self.starts[i + 1]] for i in indices]
         return policy.with_tokens(torch.cat(parts))
+
+    def write(self, out: Path, mark: str) -> None:
+        """Keep the log-probs below `out`, whole or not at all."""
+        with writing(out), replacing(out / FILE) as temporary:
+            save_file({"tokens": self.tokens, "starts": self.starts}, temporary, metadata={"mark": mark})
 
 
 class Live:
@@ -87,24 +94,23 @@ class Live:
 
 
 @torch.no_grad()
-def score_all(scorer: Scorer, trees: Sequence[Tree], micro_tokens: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the log-probs of every scored token, tree by tree, and where each tree's begin [trees + 1]."""
-    found: list[Tensor] = [torch.empty(0)] * len(trees)
-    for hand in fill([len(tree) for tree in trees], micro_tokens):
-        batch = collate([trees[i] for i in hand]).to(device)
-        tokens = scorer(batch).tokens.cpu()
-        responses = [len(trees[i].responses) for i in hand]
-        sizes = [int(part.sum()) for part in batch.lengths.cpu().split(responses)]
-        for i, part in zip(hand, tokens.split(sizes), strict=True):
-            found[i] = part
-    starts = torch.tensor([0] + [len(part) for part in found]).cumsum(0)
-    return torch.cat(found), starts
-
-
-def write(out: Path, tokens: Tensor, starts: Tensor, mark: str) -> None:
-    """Keep reference log-probs below `out`, whole or not at all."""
-    with writing(out), replacing(out / FILE) as temporary:
-        save_file({"tokens": tokens, "starts": starts}, temporary, metadata={"mark": mark})
+def score_all(scorer: Scorer, trees: Sequence[Tree], micro_tokens: int, accelerator: Accelerator) -> Kept:
+    """Return the log-probs of every scored token of `trees`; each process scores a share and gets all."""
+    mine = range(accelerator.process_index, len(trees), accelerator.num_processes)
+    found: list[tuple[int, Tensor]] = []
+    with bar("reference", "prompts", quiet=not accelerator.is_main_process) as progress:
+        task = progress.add_task("", total=len(mine), note="")
+        for hand in fill([len(trees[i]) for i in mine], micro_tokens):
+            numbers = [mine[i] for i in hand]
+            batch = collate([trees[i] for i in numbers])
+            tokens = scorer(batch.to(accelerator.device)).tokens.cpu()
+            sizes = [int(part.sum()) for part in batch.lengths.split([len(trees[i].responses) for i in numbers])]
+            found += zip(numbers, tokens.split(sizes), strict=True)
+            progress.advance(task, len(hand))
+    if accelerator.num_processes > 1:
+        found = gather_object(found)
+    parts = [part for _, part in sorted(found, key=lambda pair: pair[0])]
+    return Kept(torch.cat(parts), torch.tensor([0] + [len(part) for part in parts]).cumsum(0))
 
 
 def read(out: Path, mark: str) -> Kept | None:
