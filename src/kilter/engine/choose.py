@@ -44,10 +44,14 @@ class Shaping:
     min_p: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0 or not 0 <= self.min_p <= 1:
-            raise KilterError(
-                f"{self} is no way to sample; use temperature >= 0, 0 < top_p <= 1, top_k >= 0 and 0 <= min_p <= 1."
-            )
+        for name, value, fits, wanted in (
+            ("temperature", self.temperature, 0 <= self.temperature < math.inf, "at least 0"),
+            ("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("top_k", self.top_k, self.top_k >= 0, "at least 0"),
+            ("min_p", self.min_p, 0 <= self.min_p <= 1, "between 0 and 1"),
+        ):
+            if not fits:
+                raise KilterError(f"The sampling option {name} is {value}; it has to be {wanted}.")
 
 
 def choose(logits: Tensor, uniform: Tensor, shaping: Shaping) -> tuple[Tensor, Tensor]:

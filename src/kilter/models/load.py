@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from kilter.engine.template import ensure_template
 from kilter.errors import KilterError, nearest
@@ -21,6 +27,8 @@ from kilter.models.protocol import Model
 BUNDLED = ("kilter/nano",)
 EXPECTED = f"a bundled one ({', '.join(BUNDLED)}), a folder, a hub id, or http://host:port/v1#name"
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+UNWANTED = ["original/*", "consolidated*", "onnx/*"]  # the same weights once more, for other software
+SERVER = ("http://", "https://")
 HUB_WAIT = 3.0  # seconds to find out whether there is a network at all; the hub's own client tries for minutes
 
 
@@ -29,7 +37,7 @@ def load(name: str) -> Model:
 
     Raises KilterError where there is none, where a checkpoint is incomplete, or where the hub cannot be reached.
     """
-    if name.startswith(("http://", "https://")):
+    if name.startswith(SERVER):
         from kilter.models.server import Server
 
         return Server(name)
@@ -43,6 +51,8 @@ def checkpoint(name: str) -> Path:
     if name in BUNDLED:
         with resources.as_file(resources.files("kilter") / "assets" / name.split("/")[1]) as folder:
             return _checked(folder, name)
+    if name.startswith(SERVER):
+        raise KilterError(f"'{name}' is a server, and weights are needed here; name a folder or a hub id.")
     path = Path(name).expanduser()
     if path.exists():
         return _checked(path, name)
@@ -59,18 +69,46 @@ def load_weights(name: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrai
     """
     folder = checkpoint(name)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        with _quietly():
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         raise KilterError(f"'{name}' cannot be loaded ({_sentence(error)}); check that folder.") from error
+    model, found = loaded
+    if missing := sorted(found["missing_keys"]):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise KilterError(f"'{name}' lacks the weights {missing[0]}{more}; fetch or make it again.")
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise KilterError(
+            f"The tokenizer of '{name}' has {len(tokenizer)} tokens, its model {rows}; put the model's own tokenizer there."
+        )
     ensure_template(tokenizer)
     return model, tokenizer
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep transformers from drawing its own bars and reports; what is wrong with a checkpoint, we say."""
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _checked(folder: Path, name: str) -> Path:
     """Return `folder` if it holds a whole checkpoint."""
     if not folder.is_dir():
         raise KilterError(f"'{name}' is a file; name the folder of a Hugging Face checkpoint.")
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise KilterError(f"'{name}' is an adapter without its model; merge the two (merge_and_unload) and save that.")
     if not (folder / "config.json").is_file():
         raise KilterError(f"'{name}' has no config.json, so it is no Hugging Face checkpoint; name {EXPECTED}.")
     shards = _shards(folder, name)
@@ -100,29 +138,52 @@ def _shards(folder: Path, name: str) -> list[Path]:
 
 def _fetched(name: str) -> Path:
     """Return the hub's checkpoint, from the cache where it is there."""
+    online = _online()
     try:
-        return Path(snapshot_download(name, allow_patterns=WANTED, local_files_only=not _online()))
-    except RepositoryNotFoundError:
-        raise KilterError(f"There is no model '{name}' on the hub; name {EXPECTED}.{nearest(name, BUNDLED)}") from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
+        with _quietly():
+            found = snapshot_download(
+                name,
+                allow_patterns=WANTED,
+                ignore_patterns=UNWANTED,
+                local_files_only=not online,
+                etag_timeout=HUB_WAIT,
+            )
+        return Path(found)
+    except GatedRepoError:
         raise KilterError(
-            f"'{name}' is no folder here, not in the cache, and the hub cannot be reached; "
+            f"'{name}' is gated: accept its conditions at https://huggingface.co/{name}, then run `hf auth login`."
+        ) from None
+    except (RepositoryNotFoundError, HFValidationError):
+        raise KilterError(f"There is no model '{name}' on the hub; name {EXPECTED}.{nearest(name, BUNDLED)}") from None
+    except Exception as error:  # the hub's client lets through whatever the network does to it
+        why = f"cannot be fetched from the hub ({_sentence(error)})" if online else "the hub cannot be reached"
+        raise KilterError(
+            f"'{name}' is no folder here, not in the cache, and {why}; "
             f"connect to the network or name {EXPECTED}.{nearest(name, BUNDLED)}"
         ) from None
 
 
 def _online() -> bool:
-    """Find out quickly whether the hub's host answers."""
+    """Find out quickly whether the hub, or the proxy before it, answers."""
     if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
         return False
-    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").split("//")[-1].split("/")[0]
-    address, _, port = host.partition(":")
-    try:
-        socket.create_connection((address, int(port or 443)), timeout=HUB_WAIT).close()
-    except OSError:
-        # A proxy may carry what a direct connection cannot.
-        return bool(os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"))
-    return True
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    url = urlsplit(proxy or os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    port = url.port or (80 if url.scheme == "http" else 443)
+    answered = threading.Event()
+
+    def connect() -> None:
+        try:
+            socket.create_connection((url.hostname or "", port), timeout=HUB_WAIT).close()
+            answered.set()
+        except OSError:
+            pass
+
+    # In a thread, because looking the name up may take longer than any timeout.
+    attempt = threading.Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(HUB_WAIT)
+    return answered.is_set()
 
 
 def _sentence(error: BaseException) -> str:
