@@ -44,7 +44,11 @@ def _card(result: TrainResult, settings: dict[str, Any], evaluation: Evaluation,
         loss=sum(last) / len(last),
         minutes=result.seconds / 60,
         corpus=corpus,
-        versions={"python": platform.python_version(), "torch": torch.__version__, "transformers": transformers.__version__},
+        versions={
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
     )
 
 
