@@ -53,13 +53,15 @@ def sample(
     keys: Sequence[int] | None = None,
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
+    ready: Callable[[int, list[Completion]], None] | None = None,
 ) -> list[list[Completion]]:
     """Return `n` completions of each prompt, from a transformers causal language model (or a PEFT model of one).
 
     `max_tokens` holds for all prompts or is one number each. A completion ends at a token of `stop_ids`, where
     `stop(tokens so far)` says so, or at the end of the model's positions. `keys` stand for the prompts in the noise
     (default: their indices). `batch_size` is the number of sequences that grow at a time. `progress` is told, after
-    every step, how many completions are finished and how many tokens were sampled.
+    every step, how many completions are finished and how many tokens were sampled; `ready` gets a prompt's index and
+    its completions as soon as it has them all.
 
     Raises KilterError for a prompt that is empty or leaves no position free, and for impossible sampling options.
     """
@@ -83,7 +85,7 @@ def sample(
     named = range(len(prompts)) if keys is None else keys
     line = [Asked(prompts[i], i, limits[i], noise_key(seed, named[i], k)) for i in order for k in range(n)]
     ending = Ending(frozenset(stop_ids), stop)
-    found: list[Completion | None] = [None] * len(line)
+    found: list[dict[int, Completion]] = [{} for _ in prompts]
     finished = 0
 
     def done(at: int, tokens: list[int], logprobs: list[float], stopped: bool) -> None:
@@ -93,7 +95,10 @@ def sample(
             raise KilterError(
                 "The model gives numbers that are not finite; it diverged in training, take an earlier one."
             )
-        found[at] = Completion(tokens, logprobs, "stop" if stopped else "length")
+        own = found[line[at].of]
+        own[at] = Completion(tokens, logprobs, "stop" if stopped else "length")
+        if ready is not None and len(own) == n:
+            ready(line[at].of, [own[k] for k in sorted(own)])
 
     def told(sampled: int) -> None:
         if progress is not None:
@@ -105,11 +110,7 @@ def sample(
     else:
         with attached(model) as plain:
             _run_in_slots(plain, line, shaping, ending, batch_size, done, told)
-    completions: list[list[Completion]] = [[] for _ in prompts]
-    for asked, completion in zip(line, found, strict=True):
-        assert completion is not None
-        completions[asked.of].append(completion)
-    return completions
+    return [[own[at] for at in sorted(own)] for own in found]
 
 
 def _run_in_slots(

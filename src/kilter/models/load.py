@@ -83,7 +83,7 @@ def load_weights(name: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrai
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise KilterError(
-            f"The tokenizer of '{name}' has {len(tokenizer)} tokens, its model {rows}; put the model's own tokenizer there."
+            f"The tokenizer of '{name}' has {len(tokenizer)} tokens, its model {rows}; put its own tokenizer there."
         )
     ensure_template(tokenizer)
     return model, tokenizer

@@ -1,19 +1,10 @@
-"""A checkpoint on this machine. Whatever is asked of it at the same time is sampled, or scored, in one batch.
-
-Code above asks for one item at a time. What stands in line when the event loop has nothing else to do goes to a thread
-that works on the model, so that the loop stays alive; what is asked meanwhile forms the next batch. Batches form by
-what is asked, never by the clock, so that a run that is repeated computes the same.
-"""
+"""A checkpoint on this machine. Whatever is asked of it at the same time is sampled, or scored, in one batch."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,31 +13,28 @@ from kilter.engine.sampler import Completion, sample
 from kilter.engine.scorer import Scorer
 from kilter.engine.template import Dropped, end_ids, prompt_ids, trees
 from kilter.errors import KilterError
+from kilter.models.gather import Gatherer, Request
 from kilter.models.load import load_weights
 from kilter.models.protocol import Answer, Sampling
 from kilter.records import Group, Message, identify
 
 ROWS = 256  # sequences that grow at a time
 SCORED_TOKENS = 16384  # tokens that are scored in one forward
-QUIET = 16  # turns of the event loop without a new request after which nothing more is expected
 
 
-@dataclass(slots=True)
-class _Ask:
-    messages: Sequence[Message]
+class _Ask(NamedTuple):
+    messages: tuple[Message, ...]
     sampling: Sampling
-    answer: asyncio.Future[Any]
 
 
-@dataclass(slots=True)
-class _Score:
-    messages: Sequence[Message]
+class _Score(NamedTuple):
+    messages: tuple[Message, ...]
     response: str
-    answer: asyncio.Future[Any]
 
 
-_Request = _Ask | _Score
-_Outcome = tuple[_Request, Any, BaseException | None]
+Asks = list[Request[_Ask]]
+Scores = list[Request[_Score]]
+Check = Callable[[], None]
 
 
 class Local:
@@ -66,119 +54,74 @@ class Local:
         self.ends = end_ids(self.tokenizer) | _ids(model.generation_config)
         self.tokens = 0
         self._scorer: Scorer | None = None
-        self._queues: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
-        self._serving: set[asyncio.Task[None]] = set()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._gatherer = Gatherer(self._work, name)
 
     async def ask(self, messages: Sequence[Message], sampling: Sampling) -> list[Answer]:
         """Return `sampling.n` answers. Equal conversations with equal sampling get equal answers.
 
         A prompt that leaves no room for max_tokens (or half of the model's positions) is cut from the left.
         """
-        return await self._answered(_Ask(messages, sampling, asyncio.get_running_loop().create_future()))
+        found: list[Answer] = await self._gatherer.ask(_Ask(tuple(messages), sampling))
+        return found
 
     async def score(self, messages: Sequence[Message], response: str) -> list[float]:
         """Return the log-prob (nats) of each token of `response`, with the one that ends the turn.
 
-        Raises KilterError for a response that is empty or longer than the model has positions for.
+        Raises KilterError for a response that is longer than the model has positions for.
         """
-        return await self._answered(_Score(messages, response, asyncio.get_running_loop().create_future()))
+        found: list[float] = await self._gatherer.ask(_Score(tuple(messages), response))
+        return found
 
-    async def _answered(self, request: _Request) -> Any:
-        loop = asyncio.get_running_loop()
-        queue = self._queues.get(loop)
-        if queue is None:
-            queue = self._queues[loop] = []
-            task = loop.create_task(self._serve(queue))
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
-        queue.append(request)
-        return await request.answer
+    def _work(self, batch: Sequence[Request[Any]], check: Check) -> None:
+        """Do what `batch` asks for, in the gatherer's thread. What goes wrong with some leaves the others alone."""
+        # In an order of their own, for requests may come in any.
+        asks = sorted((r for r in batch if isinstance(r.item, _Ask)), key=lambda r: (_manner(r), _key(r)))
+        for _, same in groupby(asks, key=_manner):
+            _try(self._ask, list(same), check)
+        _try(self._score, [r for r in batch if isinstance(r.item, _Score)], check)
 
-    async def _serve(self, queue: list[_Request]) -> None:
-        """Work off `queue` until nobody asks any more."""
-        loop = asyncio.get_running_loop()
-        cancelled = threading.Event()
-        batch: list[_Request] = []
-        try:
-            while True:
-                quiet = 0
-                while quiet < QUIET:
-                    before = len(queue)
-                    await asyncio.sleep(0)
-                    quiet = quiet + 1 if len(queue) == before else 0
-                if not queue:
-                    return
-                batch, queue[:] = list(queue), []
-                outcomes = await loop.run_in_executor(self._thread, self._work, batch, cancelled)
-                for request, value, error in outcomes:
-                    if not request.answer.done():
-                        request.answer.set_exception(error) if error else request.answer.set_result(value)
-        except BaseException as error:
-            cancelled.set()
-            for request in (*batch, *queue):
-                if not request.answer.done():
-                    request.answer.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            self._queues.pop(loop, None)
-
-    def _work(self, batch: Sequence[_Request], cancelled: threading.Event) -> list[_Outcome]:
-        """Do what `batch` asks for, in the thread."""
-        if cancelled.is_set():
-            return []
-        asks = [request for request in batch if isinstance(request, _Ask)]
-        scores = [request for request in batch if isinstance(request, _Score)]
-        outcomes: list[_Outcome] = []
-        for _, same in groupby(sorted(asks, key=_manner), key=_manner):
-            outcomes += _tried(self._ask, list(same), cancelled)
-        return outcomes + _tried(self._score, scores, cancelled)
-
-    def _ask(self, asks: list[_Ask], cancelled: threading.Event) -> list[_Outcome]:
+    def _ask(self, asks: Asks, check: Check) -> None:
         """Sample for requests that differ in conversation, max_tokens and seed only."""
-        prompts, refused = self._prompts(asks)
-        asks = [ask for ask in asks if id(ask) in prompts]
-        if not asks:
-            return refused
-        manner = asks[0].sampling
-        found = sample(
+        fitting = self._prompts(asks)
+        if not fitting:
+            return
+        asks, prompts = [ask for ask, _ in fitting], [prompt for _, prompt in fitting]
+        manner = asks[0].item.sampling
+
+        def ready(at: int, completions: list[Completion]) -> None:
+            self.tokens += len(prompts[at]) + sum(len(completion.tokens) for completion in completions)
+            asks[at].settle(self._answers(completions, manner.stop))
+
+        sample(
             self.model,
-            [prompts[id(ask)] for ask in asks],
+            prompts,
             n=manner.n,
-            max_tokens=[ask.sampling.max_tokens for ask in asks],
+            max_tokens=[ask.item.sampling.max_tokens for ask in asks],
             temperature=manner.temperature,
             top_p=manner.top_p,
             top_k=manner.top_k,
             min_p=manner.min_p,
             stop_ids=self.ends,
             stop=self._stopper(manner.stop) if manner.stop else None,
-            keys=[int(identify([m.to_json() for m in ask.messages], ask.sampling.seed), 16) for ask in asks],
+            keys=[_key(ask) for ask in asks],
             batch_size=ROWS,
-            progress=lambda *_: _raise_if(cancelled),
+            progress=lambda *_: check(),
+            ready=ready,
         )
-        self.tokens += sum(map(len, prompts.values())) + sum(len(c.tokens) for row in found for c in row)
-        texts = iter(self._texts([completion for row in found for completion in row], manner.stop))
-        return [(ask, [next(texts) for _ in row], None) for ask, row in zip(asks, found, strict=True)] + refused
 
-    def _prompts(self, asks: Sequence[_Ask]) -> tuple[dict[int, list[int]], list[_Outcome]]:
-        """Return the prompt of each request, by its id(), and the requests that the chat template refuses."""
-        rooms = [max(self.positions - ask.sampling.max_tokens, self.positions // 2) for ask in asks]
+    def _prompts(self, asks: Asks) -> list[tuple[Request[_Ask], list[int]]]:
+        """Return the requests with their prompts' ids, but for those that the chat template refuses."""
+        rooms = [max(self.positions - ask.item.sampling.max_tokens, self.positions // 2) for ask in asks]
         try:
-            whole = prompt_ids(self.tokenizer, [ask.messages for ask in asks], max_length=rooms)
-            return {id(ask): ids for ask, ids in zip(asks, whole, strict=True)}, []
+            prompts = prompt_ids(self.tokenizer, [ask.item.messages for ask in asks], max_length=rooms)
+            return list(zip(asks, prompts, strict=True))
         except KilterError as error:
-            if len(asks) == 1:
-                return {}, [(asks[0], None, error)]
-        found: dict[int, list[int]] = {}
-        refused: list[_Outcome] = []
-        for ask in asks:
-            one, failed = self._prompts([ask])
-            found |= one
-            refused += failed
-        return found, refused
+            if len(asks) > 1:
+                return [found for ask in asks for found in self._prompts([ask])]
+            asks[0].settle(error=error)
+            return []
 
-    def _texts(self, completions: Sequence[Completion], stop: Sequence[str]) -> list[Answer]:
+    def _answers(self, completions: Sequence[Completion], stop: Sequence[str]) -> list[Answer]:
         bodies = [c.tokens[: -1 if c.tokens[-1] in self.ends else None] for c in completions]
         texts = self.tokenizer.batch_decode(bodies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         answers = []
@@ -198,69 +141,62 @@ class Local:
 
         return reached
 
-    def _score(self, scores: Sequence[_Score], cancelled: threading.Event) -> list[_Outcome]:
+    def _score(self, scores: Scores, check: Check) -> None:
         """Score responses; those to one conversation share its computation."""
-        by_prompt: dict[tuple[Message, ...], list[_Score]] = {}
+        by_prompt: dict[tuple[Message, ...], Scores] = {}
         for score in scores:
-            by_prompt.setdefault(tuple(score.messages), []).append(score)
-        outcomes: list[_Outcome] = []
-        wanted: list[tuple[Tree, list[_Score]]] = []
-        for messages, requests in by_prompt.items():
-            kept, refused = self._tree(list(messages), requests)
-            wanted += kept
-            outcomes += refused
+            by_prompt.setdefault(score.item.messages, []).append(score)
+        wanted = [found for same in by_prompt.values() if (found := self._tree(same)) is not None]
         for batch in fill([len(tree) for tree, _ in wanted], SCORED_TOKENS):
-            _raise_if(cancelled)
-            outcomes += self._scored([wanted[i] for i in batch])
-        return outcomes
+            check()
+            self._score_batch([wanted[i] for i in batch])
 
-    def _tree(
-        self, messages: list[Message], requests: list[_Score]
-    ) -> tuple[list[tuple[Tree, list[_Score]]], list[_Outcome]]:
+    def _tree(self, scores: Scores) -> tuple[Tree, Scores] | None:
+        """Return the tree of responses to one conversation, and the requests that it answers."""
         dropped = Dropped()
-        group = Group(messages, [request.response for request in requests], id="-")
+        group = Group(list(scores[0].item.messages), [score.item.response for score in scores], id="-")
         try:
             [tree] = trees(self.tokenizer, [group], max_length=self.positions, dropped=dropped)
         except KilterError as error:
-            return [], [(request, None, error) for request in requests]
+            for score in scores:
+                score.settle(error=error)
+            return None
         kept = tree.info["kept"] if tree else []
-        why = KilterError(f"A response cannot be scored by {self.name}: {dropped}; leave it out or shorten it.")
-        refused: list[_Outcome] = [(r, None, why) for k, r in enumerate(requests) if k not in kept]
-        return ([(tree, [requests[k] for k in kept])] if tree else []), refused
+        for k, score in enumerate(scores):
+            if k not in kept:
+                score.settle(error=KilterError(f"A response cannot be scored by {self.name}: {dropped}; leave it out."))
+        return (tree, [scores[k] for k in kept]) if tree else None
 
     @torch.no_grad()
-    def _scored(self, batch: Sequence[tuple[Tree, list[_Score]]]) -> list[_Outcome]:
+    def _score_batch(self, batch: Sequence[tuple[Tree, Scores]]) -> None:
         if self._scorer is None:
             self._scorer = Scorer(self.model)
         ragged = collate([tree for tree, _ in batch]).to(self.device)
-        logprobs = self._scorer(ragged).tokens.float().tolist()
+        logprobs = iter(self._scorer(ragged).tokens.float().tolist())
         self.tokens += len(ragged.tokens)
-        outcomes: list[_Outcome] = []
-        at = 0
-        requests = (request for _, some in batch for request in some)
-        for request, length in zip(requests, ragged.lengths.tolist(), strict=True):
-            outcomes.append((request, logprobs[at : at + length], None))
-            at += length
-        return outcomes
+        scores = (score for _, some in batch for score in some)
+        for score, length in zip(scores, ragged.lengths.tolist(), strict=True):
+            score.settle([next(logprobs) for _ in range(length)])
 
 
-def _tried(work: Callable[..., list[_Outcome]], some: list[Any], cancelled: threading.Event) -> list[_Outcome]:
-    """What goes wrong with some requests is told to those, and leaves the others alone."""
+def _try(work: Callable[[list[Any], Check], None], requests: list[Any], check: Check) -> None:
     try:
-        return work(some, cancelled)
+        if requests:
+            work(requests, check)
     except Exception as error:
-        return [(request, None, error) for request in some]
+        for request in requests:
+            request.settle(error=error)
 
 
-def _manner(ask: _Ask) -> tuple[Any, ...]:
+def _manner(ask: Request[_Ask]) -> tuple[Any, ...]:
     """What requests have to have in common to be sampled together."""
-    s = ask.sampling
+    s = ask.item.sampling
     return s.temperature, s.top_p, s.top_k, s.min_p, s.n, s.stop
 
 
-def _raise_if(cancelled: threading.Event) -> None:
-    if cancelled.is_set():
-        raise asyncio.CancelledError
+def _key(ask: Request[_Ask]) -> int:
+    """Return what the noise of a request depends on, its conversation and its seed, as a number."""
+    return int(identify([message.to_json() for message in ask.item.messages], ask.item.sampling.seed), 16)
 
 
 def _ids(generation_config: Any) -> set[int]:
