@@ -22,7 +22,7 @@ class _Rate(ProgressColumn):
 
 
 async def run(
-    items: Sequence[Item], one: Callable[[Item], Awaitable[Result]], *, concurrency: int = 64, label: str = ""
+    items: Sequence[Item], one: Callable[[Item], Awaitable[Result]], *, concurrency: int = 512, label: str = ""
 ) -> list[Result]:
     """Return `one(item)` for every item, in order, at most `concurrency` at a time.
 

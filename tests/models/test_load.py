@@ -1,0 +1,123 @@
+"""Names of models, and what is said of those that cannot be had."""
+
+import asyncio
+import json
+import shutil
+import time
+
+import pytest
+import torch
+
+from kilter.errors import KilterError
+from kilter.models import load as module
+from kilter.models.load import checkpoint, load, load_weights
+from kilter.models.protocol import Sampling
+from kilter.models.server import Server
+from kilter.records import Message
+
+
+@pytest.fixture
+def copy(tiny_model, tmp_path):
+    """A checkpoint to be spoilt."""
+    return shutil.copytree(tiny_model, tmp_path / "copy")
+
+
+def refused(name, like):
+    with pytest.raises(KilterError, match=like) as caught:
+        load_weights(str(name))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_folder_is_loaded_and_asked(tiny_model):
+    model = load(str(tiny_model))
+    [answer] = asyncio.run(model.ask([Message("user", "hello")], Sampling(max_tokens=3)))
+    assert answer.tokens == 3
+    assert model.name == str(tiny_model)
+
+
+def test_weights_come_with_a_chat_template(tiny_model):
+    model, tokenizer = load_weights(str(tiny_model), torch.bfloat16)
+    assert model.dtype == torch.bfloat16
+    assert "generation" in tokenizer.chat_template
+
+
+def test_a_server_is_no_checkpoint():
+    assert isinstance(load("http://127.0.0.1:1/v1#x"), Server)
+    with pytest.raises(KilterError, match="is a server"):
+        checkpoint("http://127.0.0.1:1/v1#x")
+
+
+@pytest.mark.parametrize("name", ["nano", "kilter/nan", "./nothing", "/no/such/folder", "a/b/c"])
+def test_unknown_names_say_what_is_expected(name):
+    told = refused(name, "There is no model")
+    assert "a folder, a hub id" in told
+    if "nan" in name:
+        assert "Did you mean 'kilter/nano'?" in told
+
+
+def test_a_hub_id_without_network_fails_at_once(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    began = time.monotonic()
+    refused("someone/some-model-nobody-has", "not in the cache, and the hub cannot be reached")
+    assert time.monotonic() - began < module.HUB_WAIT + 2
+
+
+def test_a_name_that_nobody_looks_up_in_time(monkeypatch):
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.setattr(module, "HUB_WAIT", 0.2)
+
+    def never(*_, **__):
+        time.sleep(3)
+        raise OSError
+
+    monkeypatch.setattr(module.socket, "create_connection", never)
+    began = time.monotonic()
+    refused("someone/some-model-nobody-has", "the hub cannot be reached")
+    assert time.monotonic() - began < 2
+
+
+def test_a_file_or_a_folder_of_something_else(tmp_path):
+    (tmp_path / "model.bin").write_text("x", encoding="utf-8")
+    refused(tmp_path / "model.bin", "is a file")
+    refused(tmp_path, r"has no config\.json")
+    (tmp_path / "adapter_config.json").write_text("{}", encoding="utf-8")
+    refused(tmp_path, "is an adapter without its model")
+
+
+def test_weights_that_are_cut_short(copy):
+    weights = copy / "model.safetensors"
+    whole = weights.read_bytes()
+    for length in (0, 7, 300, len(whole) - 1):
+        weights.write_bytes(whole[:length])
+        refused(copy, "is half written: model.safetensors")
+    weights.unlink()
+    refused(copy, "has no weights in safetensors")
+
+
+def test_a_shard_that_is_missing(copy):
+    index = copy / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": "other.safetensors"}}), encoding="utf-8")
+    refused(copy, "half written: other.safetensors")
+    index.write_text("{", encoding="utf-8")
+    refused(copy, "half written: model.safetensors.index.json")
+
+
+def test_weights_that_do_not_belong_to_the_config(copy):
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}), encoding="utf-8")
+    refused(copy, r"lacks the weights model\.layers\.2.* and \d+ more")
+    (copy / "config.json").write_text(json.dumps(config | {"hidden_size": 32}), encoding="utf-8")
+    refused(copy, "cannot be loaded")
+    (copy / "config.json").write_text(json.dumps(config | {"model_type": "no-such"}), encoding="utf-8")
+    refused(copy, "cannot be loaded")
+    (copy / "config.json").write_text("{", encoding="utf-8")
+    refused(copy, "cannot be loaded")
+
+
+def test_a_tokenizer_of_another_model(copy):
+    tokenizer = load_weights(str(copy))[1]
+    tokenizer.add_tokens([f"<more {i}>" for i in range(50)])
+    tokenizer.save_pretrained(copy)
+    refused(copy, "has 3.. tokens, its model 300")

@@ -1,0 +1,176 @@
+"""The client of OpenAI-compatible servers, against a server that fails as real ones do."""
+
+import asyncio
+import warnings
+
+import pytest
+from fake_server import FakeServer, serving
+
+from kilter.errors import KilterError
+from kilter.models import server as module
+from kilter.models.load import load
+from kilter.models.protocol import Sampling
+from kilter.models.server import Server
+from kilter.models.throttle import Throttle
+from kilter.records import Message
+
+ASKED = [Message("system", "be brief"), Message("user", "hello there")]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    for name in module.KEYS:
+        monkeypatch.delenv(name, raising=False)
+
+
+def talk(server, use, name="#echo-1", **options):
+    """Run `use(model)` against `server`."""
+
+    async def main():
+        async with serving(server) as address:
+            return await use(Server(address + name, **options))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        return asyncio.run(main())
+
+
+def ask(model):
+    return model.ask(ASKED, Sampling(max_tokens=7, temperature=0.5, seed=3, stop=("END",)))
+
+
+def test_an_answer_has_what_was_asked_for():
+    server = FakeServer()
+    [answer] = talk(server, ask)
+    assert answer.text == "you said hello there"
+    assert answer.logprobs == [-0.5] * 4
+    assert (answer.tokens, answer.finish_reason) == (4, "stop")
+    [body] = server.bodies
+    assert body["messages"] == [message.to_json() for message in ASKED]
+    assert body["model"] == "echo-1"
+    assert (body["max_tokens"], body["temperature"], body["seed"], body["stop"]) == (7, 0.5, 3, ["END"])
+    assert "top_k" not in body
+
+
+@pytest.mark.parametrize("trouble", [[429, 429], [503, 500, 502], ["drop", "drop"], [429, "drop", 503]])
+def test_what_passes_is_tried_again(trouble):
+    server = FakeServer(trouble)
+    [answer] = talk(server, ask)
+    assert answer.text == "you said hello there"
+    assert len(server.bodies) == len(trouble) + 1
+
+
+def test_a_slow_answer_is_asked_for_again():
+    server = FakeServer(["slow"])
+    assert talk(server, ask, timeout=0.3)[0].text == "you said hello there"
+    assert len(server.bodies) == 2
+
+
+def test_a_failure_that_stays_is_told():
+    with pytest.raises(KilterError, match=r"failed 8 times in a row, last: 500: trouble 500; see its log"):
+        talk(FakeServer([500] * 99), ask)
+
+
+def test_many_requests_at_once_to_a_server_that_bears_few():
+    server = FakeServer([429, "drop", 503], most=20)
+
+    async def use(model):
+        one = [model.ask([Message("user", f"number {i}")], Sampling()) for i in range(600)]
+        return await asyncio.gather(*one), model
+
+    answers, model = talk(server, use)
+    assert [answer.text for [answer] in answers] == [f"you said number {i}" for i in range(600)]
+    assert server.statuses[200] == 601  # the dropped one too, as the server sees it
+    assert server.statuses[429] < 300
+    assert model.tokens == 600 * 7
+
+
+def test_one_answer_at_a_time_is_asked_for_again():
+    server = FakeServer(one_at_a_time=True)
+    answers = talk(server, lambda model: model.ask(ASKED, Sampling(n=3)))
+    assert len(answers) == 3
+    assert [(body["n"], body["seed"]) for body in server.bodies] == [(3, 0), (2, 1), (1, 2)]
+
+
+def test_what_a_server_does_not_take_is_left_out():
+    server = FakeServer(refuses=("logprobs", "max_tokens"))
+
+    async def use(model):
+        return await ask(model), await ask(model)
+
+    [first], [second] = talk(server, use)
+    assert first == second
+    assert first.logprobs is None
+    assert first.tokens == 5
+    assert len(server.bodies) == 4
+    assert server.bodies[-1]["max_completion_tokens"] == 7
+
+
+def test_the_only_model_need_not_be_named():
+    assert talk(FakeServer(), ask, name="")[0].text == "you said hello there"
+
+
+def test_refusals_are_sentences(monkeypatch):
+    with pytest.raises(KilterError, match=r"has no model 'echo-2'\. Did you mean 'echo-1'"):
+        talk(FakeServer(), ask, name="#echo-2")
+    with pytest.raises(KilterError, match=r"refuses a request \(400\): Unsupported parameter: 'temperature'"):
+        talk(FakeServer(refuses=("temperature",)), ask)
+    with pytest.raises(KilterError, match=r"another key \(401\); set KILTER_API_KEY"):
+        talk(FakeServer(key="right"), ask)
+    monkeypatch.setenv("OPENAI_API_KEY", "right")
+    assert talk(FakeServer(key="right"), ask)[0].text
+    monkeypatch.setenv("KILTER_API_KEY", "wrong")
+    with pytest.raises(KilterError, match="another key"):
+        talk(FakeServer(key="right"), ask)
+
+
+def test_a_server_that_is_not_there_is_told_at_once():
+    with pytest.raises(KilterError, match="No server answers at http://127"):
+        asyncio.run(ask(load("http://127.0.0.1:9/v1#x")))
+    with pytest.raises(KilterError, match="no address"):
+        Server("http://#x")
+
+
+def test_scores_are_those_of_the_response():
+    server = FakeServer(prompt_logprobs=True)
+
+    async def use(model):
+        return [await model.score(ASKED, text) for text in ("a fine day", "no")]
+
+    assert talk(server, use) == [[-1.0, -4.0, -3.0], [-2.0]]
+    with pytest.raises(KilterError, match="does not tell the log-probs of a given text"):
+        talk(FakeServer(), lambda model: model.score(ASKED, "a fine day"))
+
+
+def test_a_throttle_learns_what_is_borne():
+    async def main():
+        throttle = Throttle(start=4, most=16)
+        inside, most = 0, 0
+
+        async def one():
+            nonlocal inside, most
+            async with throttle.slot():
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0)
+                inside -= 1
+            throttle.well()
+
+        await asyncio.gather(*(one() for _ in range(30)))
+        assert throttle.inside == 0
+        grown = throttle.limit
+        async with throttle.slot(), throttle.slot():
+            throttle.slow()
+            throttle.slow()  # of the same crowd: counts once
+        waiting = asyncio.gather(*(one() for _ in range(99)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        return most, grown, throttle
+
+    most, grown, throttle = asyncio.run(main())
+    assert 4 <= most <= 16
+    assert grown > 4
+    assert throttle.limit == pytest.approx(grown / 2, rel=0.2)
+    assert throttle.inside == 0
