@@ -60,11 +60,18 @@ def make_folder(path: str | Path) -> Path:
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well it becomes `path`, otherwise it is removed.
 
-    A reader sees the old file or the new one, never a part, also after kill -9 or a power cut.
+    A reader sees the old file or the new one, never a part, also after kill -9 or a power cut. A link stays one, and
+    what is no regular file (a pipe, a device) is written to as it is.
     """
     path = Path(path)
     if path.is_dir():
         raise KilterError(f"Cannot write {path}: it is a directory and a file is due; name a file in it.")
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file():
+        with explaining(path, "write"):
+            yield path
+        return
     make_folder(path.parent)
     # The suffix stays, so that writers which choose a format by it see the real one.
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
