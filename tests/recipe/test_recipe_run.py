@@ -2,43 +2,35 @@
 
 import hashlib
 import json
+import os
+import pkgutil
+import signal
 import subprocess
 import sys
 
 import pytest
 import yaml
 
+from kilter.cli import main
 from kilter.errors import KilterError
 from kilter.recipe import ledger
 from kilter.recipe.run import duration, run
 
-# Interrupts itself, by a real signal, at the moment that WHERE names.
-INTERRUPTED = """
+# A process that is killed, by a real signal, when it writes its COUNT-th line of metrics.
+KILLED = """
 import os, signal, sys
-where, how, count = sys.argv[1], getattr(signal, sys.argv[2]), int(sys.argv[3])
+from kilter.store import Metrics
+append, left = Metrics.append, [int(sys.argv[1])]
 
-def after(function, left=[count]):
-    def wrapped(*args, **options):
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), how)
-        return function(*args, **options)
-    return wrapped
+def wrapped(*args):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(*args)
 
-if where == "data":
-    from kilter.recipe import stages
-    stages.formats.write = after(stages.formats.write)
-elif where == "train":
-    from kilter.store import Metrics
-    Metrics.append = after(Metrics.append)
-elif where == "save":
-    from kilter import files
-    os.replace = after(os.replace)
-else:
-    from kilter.evaluation import result
-    result.write = after(result.write)
+Metrics.append = wrapped
 from kilter.cli import main
-main(sys.argv[4:])
+main(sys.argv[2:])
 """
 
 
@@ -141,27 +133,50 @@ def test_another_file_content_runs_its_stage_again(small_recipe, tmp_path):
     assert [line.split()[0] for line in said[1:-1] if "kept" not in line] == ["dpo", "held"]
 
 
+def same_as_uninterrupted(whole, out, finished):
+    """The same command again keeps what was finished, and ends with the same result to the last bit."""
+    said = []
+    run(whole[0], out=out, say=said.append)
+    assert [line.split()[0] for line in said if line.endswith("kept")] == finished
+    assert results(out) == results(whole[1].parent)
+
+
 @pytest.mark.parametrize(
-    ("where", "count", "finished"),
-    [("data", 1, []), ("train", 4, ["more"]), ("train", 9, ["more", "sft"]), ("eval", 2, ["more", "sft", "dpo"])],
+    ("module", "name", "count", "finished"),
+    [
+        ("kilter.formats", "write", 1, []),
+        ("kilter.store.Metrics", "append", 4, ["more"]),
+        ("kilter.store.Metrics", "append", 9, ["more", "sft"]),
+        ("kilter.evaluation.result", "write", 2, ["more", "sft", "dpo"]),
+    ],
 )
-@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
-def test_an_interrupted_run_ends_with_the_same_result(whole, tmp_path, where, count, finished, how):
-    recipe, page, _ = whole
-    words = ["run", str(recipe), "--out", str(tmp_path / "run")]
-    code = [sys.executable, "-c", INTERRUPTED, where, how, str(count), *words]
-    stopped = subprocess.run(code, capture_output=True, text=True)
-    if how == "SIGINT":
-        assert stopped.returncode == 130, stopped.stderr
-        assert "kilter: Stopped; give the same command again and it goes on from here" in stopped.stderr
-        assert "Traceback" not in stopped.stderr
-    else:
-        assert stopped.returncode == -9
+def test_ctrl_c_in_each_stage(whole, tmp_path, monkeypatch, capsys, module, name, count, finished):
+    place = pkgutil.resolve_name(module)
+    function, left = getattr(place, name), [count]
+
+    def wrapped(*args, **options):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGINT)
+        return function(*args, **options)
+
+    monkeypatch.setattr(place, name, wrapped)
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(whole[0]), "--out", str(tmp_path / "run")])
+    err = capsys.readouterr().err
+    assert stop.value.code == 130, err
+    assert "kilter: Stopped; give the same command again and it goes on from here" in err
     assert not (tmp_path / "run" / "report.html").exists()
-    again = subprocess.run([sys.executable, "-m", "kilter.cli", *words], capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    assert [line.split()[0] for line in again.stdout.splitlines() if line.endswith("kept")] == finished
-    assert results(tmp_path / "run") == results(page.parent)
+    monkeypatch.undo()
+    same_as_uninterrupted(whole, tmp_path / "run", finished)
+
+
+@pytest.mark.parametrize(("count", "finished"), [(4, ["more"]), (9, ["more", "sft"])])
+def test_a_killed_run(whole, tmp_path, count, finished):
+    words = ["run", str(whole[0]), "--out", str(tmp_path / "run")]
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(count), *words], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    same_as_uninterrupted(whole, tmp_path / "run", finished)
 
 
 def test_a_failing_stage_is_named_and_what_was_finished_is_kept(small_recipe, tmp_path):
