@@ -62,6 +62,14 @@ def test_a_change_within_chance_is_neither_better_nor_worse() -> None:
     assert verdict({"base": falling, "sft": rising}) == "sft is better than base on all 3 dimensions."
 
 
+def test_what_the_last_stage_lost_again_is_said() -> None:
+    told = verdict({name: {"helpful": share(right, 100)} for name, right in (("base", 10), ("sft", 90), ("dpo", 60))})
+    assert told == (
+        "dpo is better than base on helpfulness (10.0% → 60.0%) and worse on none;"
+        " it is worse than sft on helpfulness (90.0% → 60.0%)."
+    )
+
+
 def test_one_model_and_none() -> None:
     assert verdict({"base": {"helpful": share(25, 100)}}) == "base reaches 25.0% on helpfulness."
     assert findings.verdict(findings.find(Evidence(), Settings())) == "Nothing has been measured yet."

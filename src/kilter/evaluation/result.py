@@ -137,6 +137,7 @@ _known = (
         "lower",
         "number",
         "The held-out loss in bits per byte of text, which compares models with different tokenizers.",
+        follows="loss",
     ),
     Dimension(
         "preference_accuracy",

@@ -169,17 +169,18 @@ def verdict(findings: Findings) -> str:
     better, worse, unclear = groups["better"], groups["worse"], groups["unclear"]
     if not judged:
         return f"{final} and {baseline} were not measured on anything that could be compared."
+    rest = _setback(findings) + _promise(findings)
     if not better and not worse:
-        return f"{final} and {baseline} do not differ beyond chance on {_labels(unclear, 3)}{_promise(findings)}."
+        return f"{final} and {baseline} do not differ beyond chance on {_labels(unclear, 3)}{rest}."
     if len(better) == len(judged) > 2:
-        return f"{final} is better than {baseline} on all {len(judged)} dimensions{_promise(findings)}."
+        return f"{final} is better than {baseline} on all {len(judged)} dimensions{rest}."
     gains = _moves(better, findings) if len(better) <= 2 else f"{len(better)} of {len(judged)} dimensions"
     # A loss is always named, with its size.
     parts = [f"better than {baseline} on {gains}"] if better else []
     parts += [f"worse {'' if better else f'than {baseline} '}on {_moves(worse, findings)}"] if worse else []
     parts += [f"{'worse' if better else 'better'} on none"] if not (better and worse) else []
     parts += [f"not clearly different on {_labels(unclear, 3)}"] if unclear else []
-    return f"{final} is {numbers.several(parts)}{_promise(findings)}."
+    return f"{final} is {numbers.several(parts)}{rest}."
 
 
 def story(findings: Findings) -> list[tuple[str, str, dict[Verdict, list[str]]]]:
@@ -191,6 +192,17 @@ def story(findings: Findings) -> list[tuple[str, str, dict[Verdict, list[str]]]]
         groups = {word: [dimension(c.dimension).label for c in judged if c.verdict == word] for word in words}
         told.append((model, against, groups))
     return told
+
+
+def _setback(findings: Findings) -> str:
+    """What the last stage lost again, though the whole way may have been a gain."""
+    before = findings.labels[-2]
+    lost = [
+        c.dimension
+        for c in findings.comparisons
+        if (c.model, c.against) == (findings.final, before) and before != findings.baseline and c.verdict == "worse"
+    ]
+    return f"; it is worse than {before} on {_moves(lost, findings, before)}" if lost else ""
 
 
 def _promise(findings: Findings) -> str:
@@ -219,12 +231,12 @@ def _labels(names: Sequence[str], most: int = 99) -> str:
     return numbers.several([numbers.lower(dimension(name).label) for name in names])
 
 
-def _moves(names: Sequence[str], findings: Findings) -> str:
-    """Return the labels of the dimensions and what each was with the baseline and is with the last model."""
+def _moves(names: Sequence[str], findings: Findings, before: str = "") -> str:
+    """Return the labels of the dimensions and what each was before (else: with the baseline) and is with the last."""
     moves = []
     for name in names:
         about = dimension(name)
-        values = [findings.results[label][name].value for label in (findings.baseline, findings.final)]
+        values = [findings.results[label][name].value for label in (before or findings.baseline, findings.final)]
         ends = [numbers.value(value, about) for value in values]
         moves.append(f"{numbers.lower(about.label)} ({' → '.join(ends)})")
     return numbers.several(moves)

@@ -99,6 +99,7 @@ def _samples(run: Run, evidence: Evidence, found: Findings, categories: list[wor
     return {
         "compared": bool(categories),
         "worse": view.lost(lost[:ROWS], found),
+        "kinds": len(categories),
         "all_worse": len(lost),
         "more_worse": max(len(lost) - ROWS, 0),
         "sure_worse": sum(category.sure for category in lost),
