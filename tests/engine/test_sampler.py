@@ -5,58 +5,19 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from kilter.engine.choose import Shaping, choose
 from kilter.engine.plain import obstacle
 from kilter.engine.sampler import sample
 from kilter.errors import KilterError
+from tiny_models import ARCHITECTURES, PADDED, SINKS, VOCABULARY, make
 
-VOCABULARY = 97
-COMMON = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-WINDOW = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 6}
-MODELS = {
-    "llama": {},
-    "qwen2": {"use_sliding_window": True, "max_window_layers": 1, "sliding_window": 6},
-    "qwen3": {"head_dim": 16},
-    "mistral": {"sliding_window": 6},
-    "gemma2": {"head_dim": 16, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, **WINDOW},
-    "gemma3_text": {"head_dim": 16, **WINDOW},
-    "phi3": {},
-    "gpt_neox": {"num_key_value_heads": None},
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128},
-    "olmo2": {},
-    "smollm3": {"no_rope_layers": [1, 0]},
-    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 16, "num_key_value_heads": None},
-}
 PROMPTS = [[5, 9, 13, 40, 41, 42, 43, 44, 45, 46, 47], [3], [7, 8], [90, 4, 6, 11, 12], [50] * 20, [3, 9]]
-
-
-def small(kind, **changes):
-    """A model of `kind` with random weights, larger than usual so that its choices are clear."""
-    torch.manual_seed(0)
-    options = {k: v for k, v in {**COMMON, **MODELS[kind], **changes}.items() if v is not None}
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **options), dtype=torch.float32)
-    for weight in model.parameters():
-        if weight.dim() > 1:
-            torch.nn.init.normal_(weight, std=0.3)
-    return model.eval()
 
 
 @pytest.fixture(scope="module")
 def llama():
-    return small("llama")
+    return make("llama")
 
 
 def generated(model, prompt, tokens):
@@ -80,9 +41,9 @@ def ordinary(model, prompt, completion):
         return model(torch.tensor([[*prompt, *completion]])).logits[0, len(prompt) - 1 : -1].float()
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_greedy_is_generate(kind):
-    model = small(kind)
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *SINKS])
+def test_greedy_is_generate(name):
+    model = make(name)
     assert obstacle(model) == ""
     before = model.config._attn_implementation
     ours = sample(model, PROMPTS, max_tokens=30, temperature=0.0, stop_ids={2}, batch_size=4)
@@ -94,11 +55,28 @@ def test_greedy_is_generate(kind):
         assert completion.finish_reason == ("stop" if tokens[-1] == 2 else "length")
 
 
+def test_softcap_is_honoured_where_it_matters():
+    model = make("gemma2")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "q_proj" in name:
+                weight.mul_(30)
+    capped = [generated(model, prompt, 9) for prompt in PROMPTS]
+    for (tokens, logprobs), [completion] in zip(
+        capped, sample(model, PROMPTS, max_tokens=9, temperature=0.0, stop_ids={2}), strict=True
+    ):
+        assert completion.tokens == tokens
+        assert completion.logprobs == pytest.approx(logprobs, abs=1e-4)
+    for layer in model.model.layers:
+        layer.self_attn.attn_logit_softcapping = None
+    assert generated(model, PROMPTS[0], 9)[1] != pytest.approx(capped[0][1], abs=1e-2)
+
+
 def test_greedy_of_a_peft_model_is_generate(llama):
     from peft import LoraConfig, get_peft_model
 
-    model = get_peft_model(small("llama"), LoraConfig(target_modules="all-linear", init_lora_weights=False))
-    [[ours]] = sample(model, PROMPTS[:1], max_tokens=12, temperature=0.0)
+    model = get_peft_model(make("llama"), LoraConfig(target_modules="all-linear", init_lora_weights=False))
+    [[ours]] = sample(model, PROMPTS[:1], stop_ids={2}, max_tokens=12, temperature=0.0)
     assert ours.tokens == generated(model, PROMPTS[0], 12)[0]
     assert ours.tokens != generated(llama, PROMPTS[0], 12)[0]
 
@@ -186,15 +164,15 @@ def test_limits_stops_and_progress(llama):
     [[greedy]] = sample(llama, PROMPTS[:1], max_tokens=20, temperature=0.0)
     [[short]] = sample(llama, PROMPTS[:1], max_tokens=20, temperature=0.0, stop=lambda tokens: len(tokens) == 4)
     assert (short.tokens, short.finish_reason) == (greedy.tokens[:4], "stop")
-    [[edge]] = sample(llama, [[5] * 120], max_tokens=64)
+    [[edge]] = sample(llama, [[5] * 504], max_tokens=64)
     assert (len(edge.tokens), edge.finish_reason) == (8, "length")
     assert sample(llama, []) == []
 
 
 def test_what_cannot_be_sampled_is_a_clear_error(llama):
     for prompts, options, message in (
-        ([[]], {}, "between 1 and 127"),
-        ([[1] * 128], {}, "between 1 and 127"),
+        ([[]], {}, "between 1 and 511"),
+        ([[1] * 512], {}, "between 1 and 511"),
         ([[1]], {"max_tokens": 0}, "max_tokens"),
         ([[1]], {"n": 0}, "at least 1"),
         ([[1]], {"top_p": 0.0}, "top_p"),
@@ -213,20 +191,16 @@ def test_the_model_is_left_as_it_was(llama):
     llama.eval()
 
 
-def test_a_model_with_a_state_is_sampled_by_generate():
-    torch.manual_seed(0)
-    config = AutoConfig.for_model("mamba", vocab_size=97, hidden_size=32, num_hidden_layers=2, state_size=4)
-    model = AutoModelForCausalLM.from_config(config).eval()
-    for weight in model.parameters():
-        if weight.dim() > 1:
-            torch.nn.init.normal_(weight, std=0.3)
-    prompts = [[5, 9, 13], [3], [7, 8, 2]]
+@pytest.mark.parametrize("name", PADDED)
+def test_a_model_that_slots_do_not_suit_is_sampled_by_generate(name):
+    model = make(name)
+    prompts, limits = [[5, 9, 13], [3], [7, 8, 2]], [6, 5, 4]
     with pytest.warns(UserWarning, match="sampled by `generate`"):
-        greedy = sample(model, prompts, max_tokens=[6, 5, 4], temperature=0.0)
-    for prompt, [completion], limit in zip(prompts, greedy, [6, 5, 4], strict=True):
+        greedy = sample(model, prompts, max_tokens=limits, temperature=0.0)
+    for prompt, [completion], limit in zip(prompts, greedy, limits, strict=True):
         tokens, logprobs = generated(model, prompt, limit)
-        assert completion.tokens == tokens
-        assert completion.logprobs == pytest.approx(logprobs, abs=1e-5)
+        assert completion.tokens[: len(tokens)] == tokens  # generate ends at the model's own end of sequence
+        assert completion.logprobs[: len(tokens)] == pytest.approx(logprobs, abs=1e-4)
     with pytest.warns(UserWarning, match="slower"):
         one, many = (sample(model, prompts, n=2, max_tokens=6, stop_ids={4}, batch_size=b) for b in (1, 8))
     assert [[c.tokens for c in row] for row in one] == [[c.tokens for c in row] for row in many]
@@ -245,7 +219,7 @@ def test_both_ways_of_sampling_agree(llama, monkeypatch):
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_model_that_diverged_is_a_clear_error(temperature):
-    model = small("llama")
+    model = make("llama")
     sample(model, PROMPTS[:2], max_tokens=2)
     torch.nn.init.constant_(model.lm_head.weight, torch.nan)
     with pytest.raises(KilterError, match="diverged"):
