@@ -92,16 +92,19 @@ def test_an_answer_ends_before_a_stop(model):
 def test_a_token_that_ends_the_turn_is_not_in_the_text(model, monkeypatch):
     fourth = asyncio.run(model.ask(QUESTIONS[0], Sampling(max_tokens=4)))[0]
     whole = asyncio.run(model.ask(QUESTIONS[0], Sampling(max_tokens=5)))[0]
-    found = []
+    made = []
 
-    def watched(model, prompts, **options):
-        found.extend(sample(model, prompts, **options))
-        return found
+    def watched(model, prompts, *, ready, **options):
+        def noted(at, completions):
+            made.extend(completions)
+            ready(at, completions)
+
+        return sample(model, prompts, ready=noted, **options)
 
     sample = module.sample
     monkeypatch.setattr(module, "sample", watched)
     asyncio.run(model.ask(QUESTIONS[0], Sampling(max_tokens=5)))
-    monkeypatch.setattr(model, "ends", {found[0][0].tokens[4]})
+    monkeypatch.setattr(model, "ends", {made[0].tokens[4]})
     [answer] = asyncio.run(model.ask(QUESTIONS[0], Sampling(max_tokens=9)))
     assert (answer.text, answer.finish_reason) == (fourth.text, "stop")
     assert (answer.tokens, answer.logprobs) == (5, whole.logprobs)
