@@ -1,14 +1,17 @@
 """The command line as people meet it: what it prints, its exit codes, and one sentence for whatever goes wrong."""
 
+import io
 import json
 import re
+import resource
 import shlex
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 
+import kilter as kilter_package
 from kilter.cli import main
 from kilter.cli.verbs import EXAMPLES
 from small import demonstrations, lines, preferences
@@ -63,13 +66,15 @@ def refused(result, *says, code=1):
 def test_help_is_quick_and_imports_nothing_heavy():
     code = "import sys; from kilter.cli.app import command; command(['--help']); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
+    spent = []
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run([sys.executable, "-m", "kilter.cli", "--help"], capture_output=True, text=True)
-        times.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.returncode == 0
-    assert min(times) < 1.5  # 0.3 s on an idle machine
+    # The processor's seconds: 0.2 here, whatever else the machine is at.
+    assert min(spent) < 0.5
 
 
 def test_the_help_lists_every_verb(kilter):
@@ -90,6 +95,43 @@ def test_every_verb_has_help_with_an_example(kilter, verb):
         assert shlex.split(example)[:2] == ["kilter", verb]
 
 
+QUICK = """
+kilter methods
+kilter methods training --json
+kilter show dpo
+kilter show evaluation/world --json
+kilter doctor
+kilter doctor --json
+kilter convert --shapes
+kilter run --schema > recipe.schema.json
+kilter data world-demonstrations --n 50 --out d.jsonl
+kilter convert d.jsonl d.parquet --to messages
+"""
+NANO = """
+kilter train sft --model kilter/nano --data d.jsonl --out models/sft
+kilter train dpo --help
+kilter sample --model kilter/nano --prompts d.jsonl --out answers.jsonl
+kilter sample --model kilter/nano --prompt "What is 2 + 3?"
+kilter chat kilter/nano
+"""
+
+
+@pytest.mark.parametrize("examples", [QUICK, NANO], ids=["quick", "nano"])
+def test_the_examples_work_as_printed(kilter, tmp_path, monkeypatch, examples):
+    assets = Path(kilter_package.__file__).parent / "assets" / "nano"
+    if examples is NANO and not (assets / "model.safetensors").exists():
+        pytest.skip("the bundled model is not here; `kilter pretrain` makes it")
+    demonstrations(tmp_path / "d.jsonl", 20)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("hello\n"))
+    kilter("--help")  # declares the verbs, and with them their examples
+    for example in examples.strip().splitlines():
+        words = shlex.split(example.partition(" > ")[0])[1:]
+        assert example in EXAMPLES[words[0]], f"{example} is no longer printed"
+        code, out, err = kilter(*words)
+        assert code == 0, f"{example}: {err}"
+        assert out, example
+
+
 def test_a_methods_help_lists_its_options(kilter):
     _, out, _ = kilter("train", "dpo", "--help")
     for flag in ("--beta", "--learning-rate", "--epochs", "--model", "--data", "--out"):
@@ -100,9 +142,7 @@ def test_a_methods_help_lists_its_options(kilter):
 
 
 def test_the_version(kilter):
-    import kilter as package
-
-    assert kilter("--version")[:2] == (0, f"kilter {package.__version__}\n")
+    assert kilter("--version")[:2] == (0, f"kilter {kilter_package.__version__}\n")
 
 
 # ------------------------------------------------------------------------------------------------------ the catalogue
@@ -290,7 +330,7 @@ def test_an_option_of_the_wrong_type_or_name(kilter, tiny_model, tmp_path):
     refused(kilter("quickstart", "--set", "dpo.bta=1"), "Did you mean 'beta'?")
     refused(kilter("quickstart", "--set", "sed=1"), "Did you mean 'seed'?")
     refused(kilter("quickstart", "--seed", "1"), "--seeds", code=2)
-    refused(kilter("sample", "--model", tiny_model, "--prompt", "a", "--n", "many"), "many", code=2)
+    refused(kilter("sample", "--model", tiny_model, "--prompt", "a", "--n", "many"), "'--n'", code=2)
 
 
 def test_an_unknown_method_or_verb_offers_the_nearest(kilter):

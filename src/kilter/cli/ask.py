@@ -25,7 +25,7 @@ def enter(app: typer.Typer) -> None:
         "sample",
         panel=PANEL,
         examples=[
-            "kilter sample --model kilter/nano --prompts prompts.jsonl --out answers.jsonl",
+            "kilter sample --model kilter/nano --prompts d.jsonl --out answers.jsonl",
             'kilter sample --model kilter/nano --prompt "What is 2 + 3?"',
         ],
     )

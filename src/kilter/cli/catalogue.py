@@ -62,7 +62,7 @@ def enter(app: typer.Typer) -> None:
         app,
         "convert",
         panel=PANEL,
-        examples=["kilter convert oasst.jsonl pairs.jsonl --to preference", "kilter convert --shapes"],
+        examples=["kilter convert d.jsonl d.parquet --to messages", "kilter convert --shapes"],
     )
     def convert(
         source: Annotated[

@@ -46,7 +46,8 @@ def sentence(error: Exception) -> str:
     if hasattr(error, "format_message"):  # of typer: a flag or an argument that is wrong
         context = getattr(error, "ctx", None)
         where = f" See `{context.command_path} --help`." if context else ""
-        return error.format_message().rstrip(".") + "." + where
+        said = error.format_message()
+        return said + ("" if said.endswith((".", "?")) else ".") + where
     text = " ".join(str(error).split())
     if isinstance(error, OSError):
         from kilter.files import explain
