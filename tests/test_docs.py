@@ -1,0 +1,27 @@
+"""The documentation names files and tests; they have to be there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        # The page of methods is made by `make docs`.
+        if "://" not in target and not target.endswith("methods.md"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_tests_that_are_named_exist():
+    defined = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        for name in re.findall(r"`(?:[\w/.]+::)?(test_\w+)`", page.read_text(encoding="utf-8")):
+            assert f"def {name}(" in defined, f"{page.name} names {name}"
+        for file in re.findall(r"`(tests/[\w/.]+?\.py)(?:::\w+)?`", page.read_text(encoding="utf-8")):
+            assert (ROOT / file).exists(), f"{page.name} names {file}"
