@@ -14,6 +14,8 @@ from kilter.records import identify
 from kilter.registry import Method
 from kilter.store import hash_path
 
+BELOW = ("feedback", "models", "engine", "world")
+
 
 def of_step(step: Step, earlier: dict[str, str], files: Files) -> str:
     """Return the fingerprint of `step`: method and its source, options, what it reads, Kilter's version.
@@ -34,9 +36,17 @@ def _read(reference: Reference, earlier: dict[str, str], of_file: Any) -> list[s
 
 @functools.cache
 def source(method: Method) -> str:
-    """Return a hash of the module that the method is written in, so that who edits a method sees it run again."""
-    path = inspect.getsourcefile(method.function)
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16] if path else ""
+    """Return a hash of the method's module, its wing and the floors that wings stand on.
+
+    Between releases this changes nothing; who edits a method, the engine or the world sees what it touches run again.
+    """
+    package = Path(kilter.__file__).parent
+    own = inspect.getsourcefile(method.function)
+    files = [file for part in (method.wing, *BELOW) for file in sorted((package / part).rglob("*.py"))]
+    digest = hashlib.sha256()
+    for file in [*files, *([Path(own)] if own else [])]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 class Files:
