@@ -48,14 +48,17 @@ class Method:
 
     @property
     def summary(self) -> str:
+        """The first line of the docstring."""
         return self.documentation.split("\n", 1)[0]
 
     @property
     def documentation(self) -> str:
+        """The docstring, without its indentation."""
         return inspect.getdoc(self.function) or ""
 
     @functools.cached_property
     def options(self) -> dict[str, Option]:
+        """The keyword-only arguments by name, in their order."""
         hints = typing.get_type_hints(self.function, include_extras=True)
         told = _option_lines(self.documentation)
         return {

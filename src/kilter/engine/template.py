@@ -49,10 +49,12 @@ class Dropped:
     reasons: Counter[str] = field(default_factory=Counter)
 
     def add(self, reason: str) -> None:
+        """Count one response that was left out because of `reason` ("over 256 tokens")."""
         self.reasons[reason] += 1
 
     @property
     def total(self) -> int:
+        """The number of responses left out."""
         return self.reasons.total()
 
     def __str__(self) -> str:

@@ -65,6 +65,7 @@ class Turns:
         self.special = re.compile("|".join(map(re.escape, specials)) or "(?!)")
 
     def draw(self, messages: Sequence[Message], *, prompt: bool = False) -> str:
+        """Return the rendering, with the generation prompt where `prompt` says so. Raises TemplateRefusal."""
         return self._render(messages, prompt, marks=False)[0]
 
     def _render(self, messages: Sequence[Message], prompt: bool, marks: bool) -> tuple[str, list[tuple[int, int]]]:
@@ -139,6 +140,7 @@ class Turns:
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Return the ids of tokens that stand for no text: added special ones, and those with a role (bos, eos ...)."""
     added = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return added | set(tokenizer.all_special_ids)
 

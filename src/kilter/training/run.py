@@ -74,7 +74,10 @@ def train(
 
 
 def read(data: str | Path | Sequence[Record], kind: Kind, method: str) -> tuple[list[Record], list[str]]:
-    """Return the records that `method` can learn from, and sentences about the others."""
+    """Return the records that `method` can learn from, and sentences about the others.
+
+    Raises KilterError where there are none.
+    """
     want: Want = "demonstrations" if kind == "demonstrations" else "groups"
     if isinstance(data, str | Path):
         reading = formats.read(data, want=want)
@@ -92,7 +95,10 @@ def read(data: str | Path | Sequence[Record], kind: Kind, method: str) -> tuple[
 def make_trees(
     tokenizer: Any, records: Sequence[Record], kind: Kind, max_length: int, method: str
 ) -> tuple[list[Tree], list[str]]:
-    """Return the trees of `records` that still teach `kind` at `max_length` tokens, and sentences about the others."""
+    """Return the trees of `records` that still teach `kind` at `max_length` tokens, and sentences about the others.
+
+    Raises KilterError where none is left.
+    """
     dropped = Dropped()
     made = as_trees(tokenizer, records, max_length=max_length, dropped=dropped)
     trees = [tree for tree in made if tree is not None and (kind != "pairs" or tree.info.get("pairs"))]
