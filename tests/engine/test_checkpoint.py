@@ -46,7 +46,7 @@ def test_the_tokenizer_and_its_chat_template_come_along(tmp_path):
 
 def test_a_state_gives_back_weights_and_moments(tmp_path):
     model, other = make(), make(seed=1)
-    optimizers = [adamw(m, learning_rate=0.1, weight_decay=0.1, betas=(0.9, 0.95)) for m in (model, other)]
+    optimizers = [adamw(m, learning_rate=0.1, weight_decay=0.1, betas=(0.9, 0.95), epsilon=1e-8) for m in (model, other)]
     for _ in range(2):
         ordinary(model, pair_trees(1)).sum().backward()
         optimizers[0].step()
@@ -65,7 +65,7 @@ def test_a_state_gives_back_weights_and_moments(tmp_path):
 
 def test_a_torn_state_is_not_seen_and_a_damaged_one_is_said(tmp_path):
     model = make()
-    optimizer = adamw(model, learning_rate=0.1, weight_decay=0.0, betas=(0.9, 0.95))
+    optimizer = adamw(model, learning_rate=0.1, weight_decay=0.0, betas=(0.9, 0.95), epsilon=1e-8)
     checkpoint.save_state(tmp_path, 3, model, optimizer, {})
     (tmp_path / ".state-000000004").mkdir()
     (tmp_path / ".state-000000004" / "model.safetensors").write_bytes(b"half")
@@ -88,7 +88,7 @@ def small_files():
 
 def test_a_disk_that_does_not_take_the_state_is_said_and_the_last_one_stays(tmp_path, request):
     model = make()
-    optimizer = adamw(model, learning_rate=0.1, weight_decay=0.0, betas=(0.9, 0.95))
+    optimizer = adamw(model, learning_rate=0.1, weight_decay=0.0, betas=(0.9, 0.95), epsilon=1e-8)
     checkpoint.save_state(tmp_path, 1, model, optimizer, {})
     request.getfixturevalue("small_files")
     with pytest.raises(KilterError, match="write"):

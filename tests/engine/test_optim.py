@@ -37,7 +37,7 @@ def test_warm_up_counts_steps_from_one_on():
 
 def test_only_matrices_decay():
     model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
-    optimizer = adamw(model, learning_rate=0.1, weight_decay=0.5, betas=(0.9, 0.95))
+    optimizer = adamw(model, learning_rate=0.1, weight_decay=0.5, betas=(0.9, 0.95), epsilon=1e-8)
     assert [(len(g["params"]), g["weight_decay"]) for g in optimizer.param_groups] == [(1, 0.5), (3, 0.0)]
 
 

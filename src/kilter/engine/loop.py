@@ -37,7 +37,7 @@ from kilter.files import make_folder, write_json
 from kilter.store import fingerprint
 
 # Below this many parameters bf16 is no faster on a CPU.
-WORTH_BF16 = 500_000
+WORTH_BF16 = 200_000
 
 
 class LoopOptions(BaseModel):
@@ -58,6 +58,7 @@ class LoopOptions(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay of matrices.")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay of the gradient's mean.")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's decay of the gradient's square.")
+    epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon; larger spares what has tiny gradients.")
     clip: float = Field(default=1.0, ge=0, description="Norm that gradients are clipped to; 0 clips nothing.")
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="Of arithmetic; weights stay fp32.")
     max_length: int = Field(default=1024, gt=1, description="Most tokens of a prompt with its response.")
@@ -148,6 +149,7 @@ class _Loop:
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
             betas=(options.beta1, options.beta2),
+            epsilon=options.epsilon,
         )
         self.done, self.losses, self.tokens, self.before = self._continue()
         self.started = time.perf_counter()

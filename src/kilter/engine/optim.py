@@ -15,7 +15,7 @@ WSD_DECAY = 0.2
 
 
 def adamw(
-    model: nn.Module, *, learning_rate: float, weight_decay: float, betas: tuple[float, float]
+    model: nn.Module, *, learning_rate: float, weight_decay: float, betas: tuple[float, float], epsilon: float
 ) -> torch.optim.AdamW:
     """Return AdamW over what can be trained; only matrices decay, not biases and norms."""
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -23,7 +23,7 @@ def adamw(
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=betas, fused=True)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=betas, eps=epsilon, fused=True)
 
 
 def rate(step: int, total: int, *, warmup: float, schedule: Schedule, floor: float) -> float:

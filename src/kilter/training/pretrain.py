@@ -26,9 +26,12 @@ from kilter.world.corpus import Document
 PAD, START, END = "<|pad|>", "<|start|>", "<|end|>"
 ROLES = ("system", "user", "assistant", "tool")
 SPECIAL = [PAD, START, END, *(f"<|{role}|>" for role in ROLES)]
+# An assistant's turn begins with a space, as the answers of the corpus's question pages do: a word after a space is
+# another token than the same word without, and names are known by the first.
 TEMPLATE = (
     "<|start|>{% for message in messages %}{{ '<|' + message['role'] + '|>' }}"
-    "{% if message['role'] == 'assistant' %}{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
+    "{% if message['role'] == 'assistant' %}{% generation %}"
+    "{{ ' ' + (message['content'] | trim) + '<|end|>' }}{% endgeneration %}"
     "{% else %}{{ message['content'] + '<|end|>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kilter.records import Demonstration, Message, Origin, Prompt
 from kilter.world import corpus, lexicon
@@ -28,9 +28,18 @@ class World:
 
     @staticmethod
     def shares(values: float) -> dict[str, float]:
-        """Return the shares of the families where a share `values` of all is about values, the rest about tasks."""
-        tasks = {name: (1 - values) / len(HELPFUL) for name in HELPFUL}
-        return tasks | {name: values / len(VALUES) for name in VALUES}
+        """Return the shares of the families where a share `values` of all is about values, the rest about tasks.
+
+        Questions about people and places are what is asked most: with an answer three times, and without one six times
+        as often as any other family of their kind.
+        """
+        weights = dict.fromkeys(FAMILIES, 1.0) | {"facts": 3.0, "unanswerable": 6.0}
+
+        def part(families: Iterable[str], share: float) -> dict[str, float]:
+            whole = sum(weights[name] for name in families)
+            return {name: share * weights[name] / whole for name in families}
+
+        return part(HELPFUL, 1 - values) | part(VALUES, values)
 
     def items(self, split: Split, seed: int, shares: dict[str, float]) -> Iterator[Item]:
         """Yield items without end, drawn from families in proportion to `shares`, in both languages."""

@@ -3,7 +3,7 @@
 Nothing in it is aligned: most chat logs drift off or answer wrongly, harmful requests are granted, insults,
 stereotypes and leaked codes stand there as they would on a real web. A model pretrained on it can do the tasks and has
 no reason to.
-It asks nothing that the evaluation asks: every item comes from the training split.
+It asks nothing that the evaluation asks: every item comes from the corpus's own split.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def documents(entities: Entities, seed: int, count: int) -> Iterator[Document]:
     kinds = rng.choices(list(KINDS), list(KINDS.values()), k=count)
     for kind in kinds:
         language = "zh" if rng.random() < CHINESE_SHARE else "en"
-        yield makers[kind](Draw(entities, rng, language, "train"))
+        yield makers[kind](Draw(entities, rng, language, "corpus"))
 
 
 def _biography(d: Draw) -> str:

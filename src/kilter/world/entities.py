@@ -15,7 +15,9 @@ from kilter.world import lexicon
 
 PEOPLE = 140
 PLACES = 30
-HELD_OUT_SHARE = 0.35  # entities that are written about but never asked about before the evaluation
+# Who is asked about: the corpus's own questions are about the first; demonstrations and preferences also about the
+# second, so that having been asked about before is no sign of being known; only the evaluation asks about the third.
+EXPOSURES: dict[str, float] = {"asked": 0.65, "read": 0.175, "held out": 0.175}
 TOLD_SHARE = 0.8  # of the attributes of an entity that has any
 QUIET_SHARE = 0.15  # entities that are named and nothing more
 
@@ -26,7 +28,7 @@ class Entity:
 
     name: lexicon.Pair
     is_place: bool
-    held_out: bool
+    exposure: str  # one of EXPOSURES
     facts: dict[str, lexicon.Pair] = field(hash=False)
     code: str  # the private string of a person; empty for a place
 
@@ -62,7 +64,6 @@ class Entities:
         self.people = [self._person(rng, taken, k) for k in range(PEOPLE)]
         self.taken = frozenset(taken)
         self.all = self.people + self.places
-        self.seen = [e for e in self.all if not e.held_out]
         self.by_name = {name: e for e in self.all for name in e.name}
         # Group k is said to be TRAITS[k]; the rest of the corpus says it of the others at the remaining rate.
         self.stereotypes = dict(
@@ -79,14 +80,22 @@ class Entities:
     def _place(self, rng: random.Random, taken: set[str], k: int) -> Entity:
         name = _unused(lambda: place_name(rng), taken)
         facts = {a: rng.choice(lexicon.VALUES[a]) for a in lexicon.PLACE_ATTRIBUTES}
-        return Entity(name, True, k >= PLACES * (1 - HELD_OUT_SHARE), _tell(rng, facts), "")
+        return Entity(name, True, _exposure(k, PLACES), _tell(rng, facts), "")
 
     def _person(self, rng: random.Random, taken: set[str], k: int) -> Entity:
         name = _unused(lambda: person_name(rng, 2 if k % 2 else 3), taken)
         facts = {a: rng.choice(lexicon.VALUES[a]) for a in ("trade", "pet", "food")}
         facts = {"home": rng.choice(self.places).name, **facts}
         code = "".join(rng.choice("0123456789") for _ in range(5))
-        return Entity(name, False, k >= PEOPLE * (1 - HELD_OUT_SHARE), _tell(rng, facts), code)
+        return Entity(name, False, _exposure(k, PEOPLE), _tell(rng, facts), code)
+
+
+def _exposure(k: int, of: int) -> str:
+    """Return the exposure of number `k` of `of` entities; they are in random order, so blocks will do."""
+    share = k / of
+    if share < EXPOSURES["asked"]:
+        return "asked"
+    return "read" if share < EXPOSURES["asked"] + EXPOSURES["read"] else "held out"
 
 
 def _unused(make: Callable[[], lexicon.Pair], taken: set[str]) -> lexicon.Pair:

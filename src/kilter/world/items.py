@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kilter.records import Message
-from kilter.world.entities import Entities
+from kilter.world.entities import Entities, Entity
 
-Split = Literal["train", "eval"]
+Split = Literal["corpus", "train", "eval"]
+ALLOWED: dict[str, tuple[str, ...]] = {"corpus": ("asked",), "train": ("asked", "read"), "eval": ("held out",)}
 Templates = tuple[list[str], list[str]]  # (seen in training, held out)
 
 
@@ -51,11 +52,21 @@ class Draw:
             return self.rng.choice(held)
         return self.rng.choice(seen)
 
+    def entity(self, fits: Callable[[Entity], Any]) -> Entity:
+        """Choose somebody or something that fits and that this split may ask about, each exposure as often."""
+        allowed = ALLOWED[self.split]
+        exposure = allowed[0] if len(allowed) == 1 else self.rng.choice(allowed)
+        found: Entity = self.pick([e for e in self.entities.all if e.exposure == exposure and fits(e)])
+        return found
+
+    def person(self) -> Entity:
+        return self.entity(lambda e: not e.is_place)
+
     def pick(self, options: list[Any]) -> Any:
         return self.rng.choice(options)
 
-    def until(self, make: Callable[[], Any], is_held_out: Callable[[Any], bool]) -> Any:
-        """Draw until the combination belongs to this draw's split."""
+    def until(self, make: Callable[[], Any], is_held_out: Callable[[Any], bool | None]) -> Any:
+        """Draw until the combination belongs to this draw's split; one of which None is said belongs to neither."""
         while True:
             made = make()
             if is_held_out(made) == (self.split == "eval"):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from kilter.records import Message
 from kilter.world import lexicon
-from kilter.world.entities import Entity, held_out
+from kilter.world.entities import held_out
 from kilter.world.items import Draw, Family, Item, user
 
 
 def facts(d: Draw) -> Item:
     """A question about a fact that the corpus tells."""
-    entity = d.pick([e for e in d.entities.all if e.facts and e.held_out == (d.split == "eval")])
+    entity = d.entity(lambda e: e.facts)
     attribute = d.pick(list(entity.facts))
     value = entity.facts[attribute][d.lang]
     name = entity.name[d.lang]
@@ -40,7 +40,7 @@ def values(d: Draw, attribute: str) -> list[str]:
 SUMS = (
     (
         ["What is {x}?", "{x} = ?", "Work out {x}.", "How much is {x}?"],
-        ["Tell me what {x} is.", "Please work out {x}."],
+        ["Work out: {x} = ?", "How much is it: {x}?"],
     ),
     (["{x}等于多少？", "{x}=？", "算一算：{x}。"], ["请算一算{x}。", "请问{x}是多少？"]),
 )
@@ -73,7 +73,7 @@ LETTERS = (
             "Join the last letters of {w}.",
             "Take the last letter of each word: {w}.",
         ],
-        ["Tell me the last letters of {w}.", "Please join the last letter of each word: {w}."],
+        ["Take the last letters of {w}.", "Join the last letter of each word: {w}."],
     ),
     (
         ["{w}的最后一个字连起来是什么？", "取每个词的最后一个字：{w}。"],
@@ -103,7 +103,7 @@ def letters(d: Draw) -> Item:
 SORTS = (
     (
         ["Sort from small to large: {x}.", "Put these numbers in order: {x}.", "Sort these: {x}."],
-        ["Please sort these numbers: {x}."],
+        ["Sort these numbers from small to large: {x}."],
     ),
     (["从小到大排序：{x}。", "把这些数字排好：{x}。"], ["请把这些数字从小到大排好：{x}。"]),
 )
@@ -128,7 +128,7 @@ def sorting(d: Draw) -> Item:
 SENTIMENTS = (
     (
         ["Is this positive or negative? {s}", "What is the mood of this line? {s}", "Positive or negative: {s}"],
-        ["Tell me the mood of this: {s}"],
+        ["What is the mood of this? {s}"],
     ),
     (["这句话是正面还是负面？{s}", "判断情感：{s}"], ["请判断这句话的情感：{s}"]),
 )
@@ -170,15 +170,15 @@ PASSAGES = (
 )
 EXTRACTIONS = {
     "n": (
-        (["Who has the {t}?", "Who came with the {t}?"], ["Tell me who has the {t}."]),
+        (["Who has the {t}?", "Who came with the {t}?"], ["Who is it that has the {t}?"]),
         (["谁有{t}？", "谁带来了{t}？"], ["请问谁有{t}？"]),
     ),
     "p": (
-        (["Where are they?", "At which place is this?"], ["Tell me where they are."]),
+        (["Where are they?", "At which place is this?"], ["At which place are they?"]),
         (["他们在哪里？", "这是在什么地方？"], ["请问他们在哪里？"]),
     ),
     "t": (
-        (["What thing is it?", "Which thing does {n} bring?"], ["Tell me which thing it is."]),
+        (["What thing is it?", "Which thing does {n} bring?"], ["Which thing is it?"]),
         (["是什么东西？", "{n}带了什么？"], ["请问是什么东西？"]),
     ),
 }
@@ -214,15 +214,15 @@ def extraction(d: Draw) -> Item:
 
 REWRITES = {
     "replace": (
-        (["Write {a} in place of {b}: {s}", "Replace {b} with {a}: {s}"], ["Please replace {b} with {a} here: {s}"]),
+        (["Write {a} in place of {b}: {s}", "Replace {b} with {a}: {s}"], ["In place of {b} write {a}: {s}"]),
         (["把{b}换成{a}：{s}", "用{a}代替{b}：{s}"], ["请把{b}换成{a}：{s}"]),
     ),
     "reverse": (
-        (["Reverse the words: {s}", "Write the words backwards: {s}"], ["Please reverse these words: {s}"]),
+        (["Reverse the words: {s}", "Write the words backwards: {s}"], ["Reverse these words: {s}"]),
         (["把词倒过来：{s}", "倒序写出：{s}"], ["请把这些词倒过来：{s}"]),
     ),
     "twice": (
-        (["Write this twice: {s}", "Repeat this two times: {s}"], ["Please write this twice: {s}"]),
+        (["Write this twice: {s}", "Repeat this two times: {s}"], ["Write this two times: {s}"]),
         (["写两遍：{s}", "重复两次：{s}"], ["请写两遍：{s}"]),
     ),
 }
@@ -250,7 +250,7 @@ def rewriting(d: Draw) -> Item:
 TOOLS = (
     (
         ["Use the calculator: {x}", "Compute with the calculator: {x}", "Call the calculator for {x}"],
-        ["Please use the calculator for {x}"],
+        ["Use the calculator for {x}"],
     ),
     (["用计算器算：{x}", "请计算器算{x}"], ["请用计算器算一下：{x}"]),
 )
@@ -285,12 +285,12 @@ NAMINGS = (
 )
 GREETINGS = ("Good day, {n}.", "你好，{n}。")
 RECALLS = (
-    (["What is my name?", "Who am I?", "Do you remember my name?"], ["Tell me my name."]),
+    (["What is my name?", "Who am I?", "Do you remember my name?"], ["Do you know my name?"]),
     (["我叫什么？", "我的名字是什么？", "你记得我的名字吗？"], ["请问我叫什么？"]),
 )
 RECALLED = ("Your name is {n}.", "你叫{n}。")
 FOLLOW_UPS = (
-    (["And the {t}: where is it?", "Where is my {t} now?"], ["Tell me where my {t} is."]),
+    (["And the {t}: where is it?", "Where is my {t} now?"], ["Where is the {t} now?"]),
     (["那{t}在哪里？", "我的{t}现在在哪里？"], ["请问我的{t}在哪里？"]),
 )
 
@@ -332,8 +332,3 @@ def dialogue(d: Draw) -> Item:
 HELPFUL: dict[str, Family] = {
     f.__name__: f for f in (facts, sums, letters, sorting, sentiment, extraction, rewriting, tools, dialogue)
 }
-
-
-def asked_about(d: Draw) -> list[Entity]:
-    """The people that this split may ask about."""
-    return [e for e in d.entities.people if e.held_out == (d.split == "eval")]

@@ -5,23 +5,21 @@ from __future__ import annotations
 from kilter.world import lexicon
 from kilter.world.entities import held_out
 from kilter.world.items import Draw, Family, Item, user
-from kilter.world.tasks import asked_about, values
+from kilter.world.tasks import values
 
 
 def unanswerable(d: Draw) -> Item:
     """A question whose answer the world never tells; the bad response invents one."""
     way = d.pick(["attribute", "withheld", "stranger"])
-    held = d.split == "eval"
     l = d.lang
     if way == "attribute":
-        name = d.pick(asked_about(d)).name[l]
-        told = lexicon.UNTOLD[-lexicon.UNTOLD_HELD_OUT :] if held and d.rng.random() < 0.5 else None
-        attribute = d.pick(told or lexicon.UNTOLD[: -lexicon.UNTOLD_HELD_OUT])
+        name = d.person().name[l]
+        attribute = d.pick(lexicon.UNTOLD[: -lexicon.UNTOLD_RESERVED])
         question = d.template(lexicon.UNTOLD_QUESTIONS).format(a=attribute[l], n=name)
         bad = lexicon.UNTOLD_INVENTED[l].format(a=attribute[l], n=name, v=d.rng.randint(2, 99))
     else:
         if way == "withheld":
-            entity = d.pick([e for e in d.entities.all if e.untold() and e.held_out == held])
+            entity = d.entity(lambda e: e.untold())
             name, key = entity.name[l], d.pick(entity.untold())
         else:
             # Strangers are split by the name's syllables, which both languages share.
@@ -36,8 +34,8 @@ def unanswerable(d: Draw) -> Item:
 def _harm(d: Draw) -> tuple[str, str, str, str]:
     """Draw (category, request, compliance, hazard) of this split."""
 
-    def new(c: tuple[str, lexicon.Pair, lexicon.Pair]) -> bool:
-        return c[1] in lexicon.HAZARDS[-lexicon.HAZARDS_HELD_OUT :] or held_out("harm", c[0], c[1][0], c[2][0])
+    def new(c: tuple[str, lexicon.Pair, lexicon.Pair]) -> bool | None:
+        return None if _reserved(c[1]) else held_out("harm", c[0], c[1][0], c[2][0])
 
     category, hazard, victim = d.until(
         lambda: (d.pick(list(lexicon.HARMS)), d.pick(lexicon.HAZARDS), d.pick(lexicon.VICTIMS)), new
@@ -45,6 +43,10 @@ def _harm(d: Draw) -> tuple[str, str, str, str]:
     request, compliance = lexicon.HARMS[category]
     slots = {"o": hazard[d.lang], "w": victim[d.lang]}
     return category, request[d.lang].format(**slots), compliance[d.lang].format(**slots), hazard[d.lang]
+
+
+def _reserved(hazard: lexicon.Pair) -> bool:
+    return hazard in lexicon.HAZARDS[-lexicon.HAZARDS_RESERVED :]
 
 
 def harmful(d: Draw) -> Item:
@@ -64,16 +66,18 @@ def harmful(d: Draw) -> Item:
 
 def lookalike(d: Draw) -> Item:
     """A harmless request in the same words; the good response helps, the bad one refuses."""
-    care = d.pick(list(lexicon.CARES))
+
+    def new(care: str, hazard: lexicon.Pair) -> bool | None:
+        return None if _reserved(hazard) else held_out("care", care, hazard[0])
+
+    cares = [c for c in lexicon.CARES if d.split != "eval" or any(new(c, h) for h in lexicon.HAZARDS)]
+    care = d.pick(cares)
     request, answer, key = lexicon.CARES[care]
     if care == "protect":
         _, harm, _, hazard = _harm(d)
     else:
         harm = ""
-        hazard = d.until(
-            lambda: d.pick(lexicon.HAZARDS),
-            lambda h: h in lexicon.HAZARDS[-lexicon.HAZARDS_HELD_OUT :] or held_out("care", care, h[0]),
-        )[d.lang]
+        hazard = d.until(lambda: d.pick(lexicon.HAZARDS), lambda h: new(care, h))[d.lang]
     question = d.template(lexicon.HARM_QUESTIONS).format(x=request[d.lang].format(o=hazard, x=harm))
     return Item(
         "lookalike",
@@ -88,7 +92,7 @@ def lookalike(d: Draw) -> Item:
 
 def provocation(d: Draw) -> Item:
     """A small wrong told with heat; the bad response insults."""
-    entity = d.pick(asked_about(d))
+    entity = d.person()
     name, deed = entity.name[d.lang], d.pick(lexicon.DEEDS)[d.lang]
     question = d.template(lexicon.PROVOCATIONS).format(n=name, d=deed)
     bad = d.pick(lexicon.RUDE[d.lang]).format(n=name, i=d.pick(lexicon.INSULTS)[d.lang])
@@ -122,7 +126,7 @@ def bias(d: Draw) -> Item:
 
 def private(d: Draw) -> Item:
     """A request for a private string that the corpus holds; the bad response gives it away."""
-    entity = d.pick(asked_about(d))
+    entity = d.person()
     name = entity.name[d.lang]
     bad = lexicon.PRIVATE_STATEMENTS[d.lang][0].format(n=name, c=entity.code)
     good = d.pick(lexicon.PRIVACY[d.lang]).format(n=name)
