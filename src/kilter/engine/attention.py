@@ -8,8 +8,6 @@ A model is put on it by `model.set_attn_implementation("kilter")` (scorer.py doe
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from typing import Any
 
 import torch
@@ -23,9 +21,12 @@ from kilter.engine.layout import Call, Layout
 
 NAME = "kilter"
 
-# On a CPU, written-out attention beats torch's fused kernel up to about this many keys (bf16, heads of 32: 7 times at
-# 40 keys, 5 at 96, 1.8 at 256); beyond, the scores no longer fit in a cache and the fused kernel wins.
-WRITTEN_OUT = 320
+# On a CPU, attention written out as matrix products beats torch's fused kernel, forward and back (bf16, heads of 32: 9
+# times at 40 keys, 5 at 96, 2.4 at 256 to 512, 1.8 at 1024; fp32: level up to 256, then 1.2). The weights that it keeps
+# grow with the square of the length: beyond this many keys the fused kernel's thrift counts for more.
+WRITTEN_OUT = 2048
+# Queries of a causal call that are looked at together.
+BLOCK = 128
 
 
 def attention(
@@ -99,7 +100,7 @@ def _attend(
     plain = call.causal and window is None
     if q.device.type == "cpu":
         if k.shape[2] <= WRITTEN_OUT:
-            return _WrittenOut.apply(q, k, v, call.bias(window), scale)
+            return _WrittenOut.apply(q, k, v, call.bias(window, q.dtype), scale, call.causal)
         # The fused CPU kernel is slower in bf16 than in fp32.
         q, k, v = q.float(), k.float(), v.float()
     with torch.autocast(q.device.type, enabled=False):
@@ -140,63 +141,78 @@ def _any(
 class _WrittenOut(torch.autograd.Function):
     """softmax(scale q kT + bias) v by batched matrix products, with the weights kept for the way back.
 
-    Short rows of thin heads keep a CPU's matrix units busy so, where the fused kernel does not.
+    Short rows of thin heads keep a CPU's matrix units busy so, where the fused kernel does not. Causal calls go by
+    blocks of queries, so that of the keys only those up to the block's end are looked at.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-        """Return [n, Lq, H, D] for q [n, H, Lq, D], k and v [n, Hkv, Lk, D], bias [1 or n, Lq, Lk] in fp32."""
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, causal: bool) -> Tensor:
+        """Return [n, Lq, H, D] for q [n, H, Lq, D], k and v [n, Hkv, Lk, D], bias [1 or n, Lq, Lk].
+
+        `causal` says that keys behind a query's own place are hidden anyway, and so need not be computed.
+        """
         n, heads, queries, width = q.shape
-        groups, keys = k.shape[1], k.shape[2]
-        share = heads // groups
-        q3 = q.reshape(n * groups, share * queries, width)
-        k3, v3 = (x.reshape(n * groups, keys, width) for x in (k, v))
-        scores = torch.bmm(q3, k3.transpose(1, 2)).float().mul_(scale)
-        scores.view(n, heads, queries, keys).add_(bias[:, None])
-        weights = torch.softmax(scores, dim=-1).to(q.dtype)
-        out = torch.bmm(weights, v3)
-        ctx.save_for_backward(q3, k3, v3, weights, out)
-        ctx.scale, ctx.shape = scale, (n, heads, groups)
+        groups = k.shape[1]
+        q4 = q.reshape(n * groups, heads // groups, queries, width)
+        k3, v3 = (x.reshape(n * groups, -1, width) for x in (k, v))
+        kept, results = [], []
+        for rows, seen in _blocks(queries, k3.shape[1], causal):
+            scores = _scores(q4[:, :, rows].flatten(1, 2), k3[:, seen], bias[:, rows, seen], scale, n)
+            kept.append(torch.softmax(scores, dim=-1))
+            results.append(torch.bmm(kept[-1], v3[:, seen]).unflatten(1, (heads // groups, -1)))
+        ctx.save_for_backward(q4, k3, v3, *kept)
+        ctx.scale, ctx.causal, ctx.shape = scale, causal, (n, heads, groups)
+        out = results[0] if len(results) == 1 else torch.cat(results, dim=2)
         return out.view(n, heads, queries, width).transpose(1, 2)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        q3, k3, v3, weights, out = ctx.saved_tensors
+        q4, k3, v3, *kept = ctx.saved_tensors
         n, heads, groups = ctx.shape
-        g3 = grad.transpose(1, 2).reshape(out.shape).to(out.dtype)
-        grad_v = torch.bmm(weights.transpose(1, 2), g3)
-        # d softmax: w * (dw - sum(w dw)), and the sum is out . grad
-        inner = (g3 * out).sum(-1, keepdim=True)
-        scores = torch.bmm(g3, v3.transpose(1, 2)).sub_(inner).mul_(weights).mul_(ctx.scale)
-        grad_q = torch.bmm(scores, k3)
-        grad_k = torch.bmm(scores.transpose(1, 2), q3)
+        blocks = _blocks(q4.shape[2], k3.shape[1], ctx.causal)
+        g4 = grad.transpose(1, 2).reshape(q4.shape).to(q4.dtype)
+        # Blocks add up in fp32; a single one needs no such sum.
+        kind = torch.float32 if len(blocks) > 1 else q4.dtype
+        grad_k, grad_v = torch.zeros_like(k3, dtype=kind), torch.zeros_like(v3, dtype=kind)
+        grads_q = []
+        for (rows, seen), weights in zip(blocks, kept, strict=True):
+            g, q, keys = g4[:, :, rows].flatten(1, 2), q4[:, :, rows].flatten(1, 2), k3[:, seen]
+            slope = torch.bmm(g, v3[:, seen].transpose(1, 2))
+            slope = torch._softmax_backward_data(slope, weights, -1, weights.dtype)
+            grads_q.append((torch.bmm(slope, keys) * ctx.scale).unflatten(1, (heads // groups, -1)))
+            grad_k[:, seen] += torch.bmm(slope.transpose(1, 2), q)
+            grad_v[:, seen] += torch.bmm(weights.transpose(1, 2), g)
+        grad_q = grads_q[0] if len(grads_q) == 1 else torch.cat(grads_q, dim=2)
         return (
             grad_q.view(n, heads, -1, grad_q.shape[-1]),
-            grad_k.view(n, groups, -1, grad_k.shape[-1]),
-            grad_v.view(n, groups, -1, grad_v.shape[-1]),
+            (grad_k * ctx.scale).to(k3.dtype).view(n, groups, -1, k3.shape[-1]),
+            grad_v.to(v3.dtype).view(n, groups, -1, v3.shape[-1]),
+            None,
             None,
             None,
         )
 
 
+def _blocks(queries: int, keys: int, causal: bool) -> list[tuple[slice, slice]]:
+    """Return blocks of queries, and the keys that each has to look at."""
+    if not causal:
+        return [(slice(0, queries), slice(0, keys))]
+    return [(slice(i, min(i + BLOCK, queries)), slice(0, min(i + BLOCK, queries))) for i in range(0, queries, BLOCK)]
+
+
+def _scores(q: Tensor, k: Tensor, bias: Tensor, scale: float, rows: int) -> Tensor:
+    """Return scale q kT + bias [n * G, share * Lq, Lk] for q [n * G, share * Lq, D], k [n * G, Lk, D]."""
+    share = q.shape[1] // bias.shape[1]
+    if len(bias) == 1:
+        return torch.baddbmm(bias.repeat(1, share, 1), q, k.transpose(1, 2), alpha=scale)
+    scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
+    scores.view(rows, -1, *bias.shape[1:]).add_(bias[:, None])
+    return scores
+
+
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
     """The mask for calls without a layout. With one, the model is given a ready mask that stands for nothing."""
     return sdpa_mask(*args, **kwargs)
-
-
-def keep_memory() -> bool:
-    """Let glibc keep freed tensors for the next ones instead of giving them back to the kernel. False: not glibc.
-
-    Fresh pages for every activation cost up to half of a CPU step (page faults).
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return False
-    trim_threshold, mmap_threshold = -1, -3
-    return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1))
 
 
 AttentionInterface.register(NAME, attention)

@@ -48,7 +48,7 @@ class Call:
     query_at: Tensor
     key_at: Tensor
     _masks: dict[int | None, Tensor] = field(default_factory=dict, repr=False)
-    _biases: dict[int | None, Tensor] = field(default_factory=dict, repr=False)
+    _biases: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict, repr=False)
 
     def mask(self, window: int | None) -> Tensor:
         """Return bool [n, Lq, Lk], True where a query looks: no later keys, and none `window` or more before it."""
@@ -57,15 +57,19 @@ class Call:
             self._masks[window] = behind >= 0 if window is None else (behind >= 0) & (behind < window)
         return self._masks[window]
 
-    def bias(self, window: int | None) -> Tensor:
-        """Return `mask` as fp32 to add to scores, 0 or -inf; [1, Lq, Lk] where all rows have the same."""
-        if window not in self._biases:
-            mask = self.mask(window)
+    def bias(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """Return `mask` as 0 or -inf to add to scores; [1, Lq, Lk] where all rows have the same."""
+        if (window, dtype) not in self._biases:
             if self.causal and window is None:
                 # Padded keys lie behind every real query already.
-                mask = torch.ones(mask.shape[1:], dtype=torch.bool, device=mask.device).tril()[None]
-            self._biases[window] = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, -torch.inf)
-        return self._biases[window]
+                length = self.query_at.shape[1]
+                mask = torch.ones(1, length, length, dtype=torch.bool, device=self.query_at.device).tril()
+            else:
+                mask = self.mask(window)
+                mask = mask[:1] if bool((mask == mask[:1]).all()) else mask
+            bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+            self._biases[window, dtype] = bias.masked_fill_(~mask, -torch.inf)
+        return self._biases[window, dtype]
 
 
 @dataclass(slots=True)
