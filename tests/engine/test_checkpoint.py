@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import make, ordinary, pair_trees
 from tokenizers_for_tests import byte_level
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,6 +15,7 @@ from kilter.engine.loop import LoopOptions, train
 from kilter.engine.optim import adamw
 from kilter.errors import KilterError
 from kilter.training.sft import sft
+from tiny_models import make, ordinary, pair_trees
 
 OPTIONS = LoopOptions(steps=2, learning_rate=1e-2, batch_size=4, precision="fp32")
 
@@ -46,7 +46,9 @@ def test_the_tokenizer_and_its_chat_template_come_along(tmp_path):
 
 def test_a_state_gives_back_weights_and_moments(tmp_path):
     model, other = make(), make(seed=1)
-    optimizers = [adamw(m, learning_rate=0.1, weight_decay=0.1, betas=(0.9, 0.95), epsilon=1e-8) for m in (model, other)]
+    optimizers = [
+        adamw(m, learning_rate=0.1, weight_decay=0.1, betas=(0.9, 0.95), epsilon=1e-8) for m in (model, other)
+    ]
     for _ in range(2):
         ordinary(model, pair_trees(1)).sum().backward()
         optimizers[0].step()
@@ -93,14 +95,14 @@ def test_a_disk_that_does_not_take_the_state_is_said_and_the_last_one_stays(tmp_
     request.getfixturevalue("small_files")
     with pytest.raises(KilterError, match="write"):
         checkpoint.save_state(tmp_path, 2, model, optimizer, {})
-    assert checkpoint.find_state(tmp_path).name == "state-000000001"
+    assert [path.name for path in tmp_path.iterdir()] == ["state-000000001"]
     checkpoint.load_state(checkpoint.find_state(tmp_path), model, optimizer)
 
 
 def test_a_disk_that_does_not_take_the_model_is_said(tmp_path, small_files):
     with pytest.raises(KilterError, match="write"):
         checkpoint.save_model(make(), None, tmp_path)
-    assert not (tmp_path / "config.json").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_has_its_own_sentence(tmp_path, monkeypatch):

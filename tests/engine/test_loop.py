@@ -2,17 +2,19 @@
 
 import json
 import math
+import os
+import signal
 from functools import partial
 
 import pytest
 import torch
-from tiny_models import make, pair_trees, some_trees
 
 from kilter.engine import Tree
 from kilter.engine.loop import LoopOptions, Loss, train
 from kilter.errors import KilterError
 from kilter.training.dpo import dpo
 from kilter.training.sft import sft
+from tiny_models import make, pair_trees, some_trees
 
 FAST = {"learning_rate": 1e-2, "batch_size": 4, "warmup": 1, "log_every": 2, "precision": "fp32", "checkpoint_every": 0}
 
@@ -137,6 +139,23 @@ def test_a_run_that_was_stopped_continues_to_the_same_bits(tmp_path, at, precisi
     assert torch.equal(weights(again), weights(whole))
     assert timeless(out) == timeless(tmp_path / "whole")
     assert not list(out.glob("*state-*"))
+
+
+def test_ctrl_c_keeps_a_state_between_two_steps(tmp_path):
+    def pressed(policy, reference, group, calls=iter(range(1, 10**6))):
+        if next(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return dpo(policy, reference, group)
+
+    options = LoopOptions(**FAST | {"checkpoint_every": 100}, steps=6)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(make(), pair_trees(4), pressed, options, tmp_path / "a")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert [path.name for path in (tmp_path / "a").glob("state-*")] == ["state-000000003"]
+    found = train(make(), pair_trees(4), pressed, options, tmp_path / "a")
+    expected = train(make(), pair_trees(4), plain, options, tmp_path / "b")
+    assert found.losses == expected.losses
 
 
 def test_another_run_s_state_is_not_continued(tmp_path):

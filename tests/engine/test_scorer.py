@@ -5,9 +5,9 @@ import warnings
 
 import pytest
 import torch
-from tiny_models import ARCHITECTURES, PADDED, SINKS, make, ordinary, some_trees
 
 from kilter.engine import Scorer, Tree, attention, collate
+from tiny_models import ARCHITECTURES, PADDED, SINKS, make, ordinary, some_trees
 
 
 def gradients(values, model):
