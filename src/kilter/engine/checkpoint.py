@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers.utils import logging
 
 from kilter.errors import KilterError
-from kilter.files import explaining
+from kilter.files import explaining, need_space
 
 STATES = "state-"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -43,12 +43,12 @@ def save_state(out: Path, step: int, model: nn.Module, optimizer: torch.optim.Op
     """Keep the weights, the optimizer's moments and `facts` (JSON) as of `step` finished steps; drop older states."""
     name = f"{STATES}{step:09d}"
     temporary = out / f".{name}"
-    with writing(out):
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        weights = {key: value.contiguous() for key, value in trained(model).items()}
+    weights = {key: value.contiguous() for key, value in trained(model).items()}
+    moments = _moments(optimizer)
+    need_space(out, sum(x.nbytes for x in (*weights.values(), *moments.values())), "A state to continue from")
+    with writing(out), _fresh(temporary):
         save_file(weights, temporary / "model.safetensors")
-        save_file(_moments(optimizer), temporary / "optimizer.safetensors")
+        save_file(moments, temporary / "optimizer.safetensors")
         (temporary / "facts.json").write_text(json.dumps(facts | {"step": step}, ensure_ascii=False), encoding="utf-8")
         for file in temporary.iterdir():
             _flush(file)
@@ -106,8 +106,8 @@ def save_model(model: Any, tokenizer: Any | None, out: Path) -> None:
     config.json comes last, so that a folder that has one is whole.
     """
     temporary = out / ".model"
-    with writing(out):
-        shutil.rmtree(temporary, ignore_errors=True)
+    need_space(out, sum(p.nbytes for p in model.parameters()), "The trained model")
+    with writing(out), _fresh(temporary):
         with _no_bars():
             model.save_pretrained(temporary)
         if tokenizer is not None:
@@ -118,7 +118,17 @@ def save_model(model: Any, tokenizer: Any | None, out: Path) -> None:
         (out / "config.json").unlink(missing_ok=True)
         for file in files:
             os.replace(file, out / file.name)
-        temporary.rmdir()
+
+
+@contextmanager
+def _fresh(folder: Path) -> Iterator[None]:
+    """Give an empty folder and leave nothing of it behind: half a checkpoint would fill what a full disk has left."""
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from torch import Tensor
 from kilter.engine import checkpoint
 from kilter.engine.batch import collate, deal
 from kilter.engine.feed import Feed, Source
+from kilter.engine.interrupt import Wish, held_back
 from kilter.engine.meter import Log, Meter, peak_memory
 from kilter.engine.optim import Schedule, adamw, rate, scale_and_clip
 from kilter.engine.reference import FILE as REFERENCE
@@ -164,18 +165,22 @@ class _Loop:
     def run(self, tokenizer: Any | None) -> TrainResult:
         """Take the steps that are left and write what the run leaves."""
         main, total, options = self.accelerator.is_main_process, self.feed.total, self.options
-        metrics = self.out / "metrics.jsonl"
-        with Log(metrics, total, self.done, quiet=not main) as log:
+        metrics, every = self.out / "metrics.jsonl", options.checkpoint_every
+        # Of several processes each would have to stop at the same step: there Ctrl-C interrupts at once.
+        hold = nullcontext(Wish()) if self.accelerator.num_processes > 1 else held_back()
+        with Log(metrics, total, self.done, quiet=not main) as log, hold as wish:
             while self.done < total:
                 self._step(self.done)
                 self.done += 1
                 log.advance()
-                keep = options.checkpoint_every and self.done % options.checkpoint_every == 0 and self.done < total
+                keep = every and self.done < total and (wish.stop or self.done % every == 0)
                 if keep or self.done % options.log_every == 0 or self.done == total:
                     self._log(log)
                 if keep and main:
                     facts = {"mark": self.mark, "losses": self.losses, "tokens": self.tokens, "seconds": self.seconds}
                     checkpoint.save_state(self.out, self.done, self.model, self.optimizer, facts)
+                if wish.stop and self.done < total:
+                    raise KeyboardInterrupt
         memory = peak_memory(self.device)
         result = TrainResult(self.out, metrics, total, self.losses, self.tokens, self.seconds, memory)
         self.scorer.release()

@@ -106,7 +106,7 @@ def make_trees(
         raise KilterError(f"Nothing is left that '{method}' could learn from: {dropped}; raise max_length.")
     notes = [f"{dropped}."] if dropped.total else []
     if left := len(made) - len(trees):
-        notes.append(f"{left} of {len(made)} records do not fit into {max_length} tokens and are left out.")
+        notes.append(f"{left} of {len(made)} records give nothing to learn from and are left out.")
     return trees, notes
 
 
