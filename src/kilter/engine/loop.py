@@ -59,7 +59,7 @@ class LoopOptions(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay of matrices.")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay of the gradient's mean.")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's decay of the gradient's square.")
-    epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon; larger spares what has tiny gradients.")
+    epsilon: float = Field(default=1e-8, gt=0, description="AdamW's epsilon; larger spares what has tiny gradients.")
     clip: float = Field(default=1.0, ge=0, description="Norm that gradients are clipped to; 0 clips nothing.")
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="Of arithmetic; weights stay fp32.")
     max_length: int = Field(default=1024, gt=1, description="Most tokens of a prompt with its response.")
