@@ -14,7 +14,8 @@ import kilter
 from kilter.models.load import checkpoint
 
 SMALL = {
-    "demonstrations.n": 400,
+    "demonstrations.n": 800,
+    "demonstrations.values_share": 0.4,
     "sft.epochs": 2,
     "preferences.n": 120,
     "evaluation.n": 150,
