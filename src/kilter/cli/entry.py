@@ -53,7 +53,7 @@ def sentence(error: Exception) -> str:
         from kilter.files import explain
 
         try:
-            explain(error, error.filename or "a file", "use")
+            explain(error, error.filename or "the output", "use" if error.filename else "write")
         except KilterError as explained:
             return str(explained)
     if "No space left" in text or "os error 28" in text:  # from safetensors and tokenizers, whose errors are their own
