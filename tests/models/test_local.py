@@ -65,7 +65,10 @@ def test_each_way_of_sampling_is_a_batch_of_its_own(model, batches):
 def test_seeds_and_samples_differ_and_repeat(model):
     again = Sampling(max_tokens=8, temperature=1.0, n=2, seed=1)
     first, second, third = gathered(model.ask(QUESTIONS[0], how) for how in (WARM, WARM, again))
-    assert first == second
+    assert [answer.text for answer in first] == [answer.text for answer in second]
+    # Two threads may sum in another order the next time: the last bit of a log-prob is no promise.
+    for one, two in zip(first, second, strict=True):
+        assert one.logprobs == pytest.approx(two.logprobs, abs=1e-5)
     assert first != third
     assert first[0].text != first[1].text
 
