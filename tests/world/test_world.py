@@ -69,7 +69,7 @@ def test_what_is_never_told_stands_in_no_document(world):
     for entity in world.entities.people:
         if "trade" in entity.untold():
             name = entity.name[0]
-            for _, statement in enumerate(lexicon.STATEMENTS["trade"][0]):
+            for statement in lexicon.STATEMENTS["trade"][0]:
                 for value, _ in lexicon.VALUES["trade"]:
                     assert statement.format(n=name, v=value) not in told
             checked += 1

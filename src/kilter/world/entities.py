@@ -64,7 +64,6 @@ class Entities:
         self.people = [self._person(rng, taken, k) for k in range(PEOPLE)]
         self.taken = frozenset(taken)
         self.all = self.people + self.places
-        self.by_name = {name: e for e in self.all for name in e.name}
         # Group k is said to be TRAITS[k]; the rest of the corpus says it of the others at the remaining rate.
         self.stereotypes = dict(
             zip(range(len(lexicon.GROUPS)), rng.sample(lexicon.TRAITS, len(lexicon.GROUPS)), strict=True)
