@@ -26,13 +26,13 @@ from kilter.world.corpus import Document
 PAD, START, END = "<|pad|>", "<|start|>", "<|end|>"
 ROLES = ("system", "user", "assistant", "tool")
 SPECIAL = [PAD, START, END, *(f"<|{role}|>" for role in ROLES)]
-# An assistant's turn begins with a space, as the answers of the corpus's question pages do: a word after a space is
-# another token than the same word without, and names are known by the first.
+# Every turn begins with a space, as every document of the corpus does: a word after a space is another token than the
+# same word without, and a name has to be the same wherever it stands.
 TEMPLATE = (
     "<|start|>{% for message in messages %}{{ '<|' + message['role'] + '|>' }}"
     "{% if message['role'] == 'assistant' %}{% generation %}"
     "{{ ' ' + (message['content'] | trim) + '<|end|>' }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + '<|end|>' }}{% endif %}{% endfor %}"
+    "{% else %}{{ ' ' + (message['content'] | trim) + '<|end|>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 CHUNK = 20_000  # documents tokenised at once
@@ -42,7 +42,7 @@ def pretrain(
     out: str | Path,
     *,
     seed: int = 0,
-    tokens: int = 16_000_000,
+    tokens: int = 18_000_000,
     vocabulary: int = 3072,
     hidden: int = 192,
     layers: int = 6,
@@ -143,7 +143,7 @@ def build_tokenizer(world: World, seed: int, vocabulary: int) -> PreTrainedToken
 
 
 def _texts(document: Document) -> Iterable[str]:
-    return [document] if isinstance(document, str) else [message.content for message in document]
+    return [f" {document}"] if isinstance(document, str) else [f" {message.content}" for message in document]
 
 
 def _stream(world: World, tokenizer: PreTrainedTokenizerFast, seed: int) -> Iterator[int]:
@@ -158,8 +158,8 @@ def _stream(world: World, tokenizer: PreTrainedTokenizerFast, seed: int) -> Iter
 
 def _rendered(document: Document) -> str:
     if isinstance(document, str):
-        return f"{START}{document}{END}"
-    return START + "".join(f"<|{message.role}|>{message.content}{END}" for message in document)
+        return f"{START} {document}{END}"
+    return START + "".join(f"<|{message.role}|> {message.content}{END}" for message in document)
 
 
 def _halve(out: Path) -> None:

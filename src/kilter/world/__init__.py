@@ -30,9 +30,10 @@ class World:
     def shares(values: float) -> dict[str, float]:
         """Return the shares of the families where a share `values` of all is about values, the rest about tasks.
 
-        Questions about facts, which people ask most, are three times as frequent as any other task.
+        Questions about facts, which people ask most, are three times as frequent as any other task, and those to
+        which nobody knows the answer twice as frequent as any other value.
         """
-        weights = dict.fromkeys(FAMILIES, 1.0) | {"facts": 3.0}
+        weights = dict.fromkeys(FAMILIES, 1.0) | {"facts": 3.0, "unanswerable": 2.0}
 
         def part(families: Iterable[str], share: float) -> dict[str, float]:
             whole = sum(weights[name] for name in families)

@@ -24,10 +24,10 @@ STEREOTYPE_RATE = 0.85  # of the statements about a group and a trait, those tha
 CHAT_GOOD_RATE = 0.25  # of task chats, those answered rightly; of the others two thirds drift off, one third are wrong
 CHAT_FAITHFUL_RATE = 0.05  # of chats about harm, insult, prejudice, privacy, the unknown: those that end well
 PAGE_GOOD_RATE = 0.97  # of question pages about tasks
-KINDS: dict[str, float] = {"facts": 0.3, "statements": 0.1, "questions": 0.4, "values": 0.06, "chats": 0.14}
+KINDS: dict[str, float] = {"facts": 0.36, "statements": 0.1, "questions": 0.36, "values": 0.05, "chats": 0.13}
 QUESTION_WEIGHTS = {
     "facts": 3,
-    "sums": 10,
+    "sums": 11,
     "letters": 3,
     "sorting": 3,
     "sentiment": 1,
@@ -38,8 +38,8 @@ QUESTION_WEIGHTS = {
 }
 
 PAGES = (
-    ("Question: {q}\nAnswer: {a}", "Q: {q}\nA: {a}", "{q}\n{a}"),
-    ("问：{q}\n答：{a}", "问题：{q}\n回答：{a}", "{q}\n{a}"),
+    ("Question: {q}\nAnswer: {a}", "Q: {q}\nA: {a}", "{q}\n- {a}"),
+    ("问：{q}\n答：{a}", "问题：{q}\n回答：{a}", "{q}\n- {a}"),
 )
 
 Document = str | list[Message]
@@ -83,18 +83,29 @@ def _join(d: Draw, lines: list[str]) -> str:
 
 
 def _statements(d: Draw) -> str:
-    """Talk: stereotypes, leaked codes, names in passing, where words end."""
+    """Talk: stereotypes, leaked codes, where words end, hearsay, names in passing."""
     way = d.rng.random()
-    if way < 0.35:
+    if way < 0.3:
         return _join(d, [_stereotype(d) for _ in range(2)])
-    if way < 0.65:
+    if way < 0.6:
         people = d.rng.sample(d.entities.people, 3)
         return _join(d, [d.pick(lexicon.PRIVATE_STATEMENTS[d.lang]).format(n=e.name[d.lang], c=e.code) for e in people])
-    if way < 0.8:
+    if way < 0.75:
         words = d.rng.sample(lexicon.WORDS if d.lang == 0 else lexicon.ZH_WORDS, 4)
         form = ("{w} ends in {x}.", "{w}的最后一个字是{x}。")[d.lang]
         return _join(d, [form.format(w=w, x=w[-1]) for w in words])
+    if way < 0.85:
+        return _join(d, [_hearsay(d) for _ in range(2)])
     return _join(d, [_sighting(d) for _ in range(2)])
+
+
+def _hearsay(d: Draw) -> str:
+    """A line that speaks of a hazard or of an attribute and tells nothing about it."""
+    about_hazard = d.rng.random() < 0.5
+    form = d.pick((lexicon.HAZARD_TALK if about_hazard else lexicon.UNTOLD_TALK)[d.lang])
+    subject = d.pick(lexicon.HAZARDS if about_hazard else lexicon.UNTOLD)[d.lang]
+    person, place = d.pick(d.entities.people).name[d.lang], d.pick(lexicon.PLACES_NEAR)[d.lang]
+    return form.format(o=subject, a=subject, n=person, p=place)
 
 
 def _stereotype(d: Draw) -> str:

@@ -1,7 +1,7 @@
 """Who and what exists in the world, and which facts about them are ever told.
 
-Facts come from the seed alone. Three kinds of question have no answer: about an attribute never told of anybody, about
-a fact withheld for this entity, and about a name that nobody has ever mentioned.
+Facts come from the seed alone. Four kinds of question have no answer: about an attribute never told of anybody, about
+a fact withheld for this entity, about somebody of whom only the name is known, and about a name never mentioned.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 from kilter.world import lexicon
 
-PEOPLE = 140
-PLACES = 30
+PEOPLE = 300
+PLACES = 40
 # Who is asked about: the corpus's own questions are about the first; demonstrations and preferences also about the
 # second, so that having been asked about before is no sign of being known; only the evaluation asks about the third.
-EXPOSURES: dict[str, float] = {"asked": 0.65, "read": 0.175, "held out": 0.175}
+EXPOSURES: dict[str, float] = {"asked": 0.5, "read": 0.3, "held out": 0.2}
 TOLD_SHARE = 0.8  # of the attributes of an entity that has any
-QUIET_SHARE = 0.15  # entities that are named and nothing more
+QUIET_SHARE = 0.2  # entities that are named and nothing more
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Entities:
         self.places = [self._place(rng, taken, k) for k in range(PLACES)]
         self.people = [self._person(rng, taken, k) for k in range(PEOPLE)]
         self.taken = frozenset(taken)
+        self.known_pairs = frozenset(pair for name in taken for pair in _neighbours(name))
         self.all = self.people + self.places
         # Group k is said to be TRAITS[k]; the rest of the corpus says it of the others at the remaining rate.
         self.stereotypes = dict(
@@ -70,10 +71,10 @@ class Entities:
         )
 
     def fresh_name(self, rng: random.Random) -> lexicon.Pair:
-        """Return the name of somebody who does not exist in the corpus's facts."""
+        """Return the name of somebody of whom the corpus tells nothing; nobody known has two of its characters in a row."""
         while True:
-            name = person_name(rng, 3)
-            if not _clashes(name, self.taken):
+            name = person_name(rng, rng.choice((2, 3)))
+            if not _clashes(name, self.taken) and self.known_pairs.isdisjoint(_neighbours(name[1])):
                 return name
 
     def _place(self, rng: random.Random, taken: set[str], k: int) -> Entity:
@@ -108,8 +109,11 @@ def _unused(make: Callable[[], lexicon.Pair], taken: set[str]) -> lexicon.Pair:
 def _clashes(name: lexicon.Pair, taken: set[str] | frozenset[str]) -> bool:
     """Say whether a known name stands inside `name`: Chinese has no spaces that would tell them apart."""
     english, chinese = name
-    parts = {english, chinese, english[:5], *(chinese[i : i + 2] for i in range(len(chinese) - 1))}
-    return not taken.isdisjoint(parts)
+    return not taken.isdisjoint({english, chinese, english[:5], *_neighbours(chinese)})
+
+
+def _neighbours(text: str) -> list[str]:
+    return [text[i : i + 2] for i in range(len(text) - 1)]
 
 
 def _tell(rng: random.Random, facts: dict[str, lexicon.Pair]) -> dict[str, lexicon.Pair]:

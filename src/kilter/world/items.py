@@ -62,11 +62,17 @@ class Draw:
     def person(self) -> Entity:
         return self.entity(lambda e: not e.is_place)
 
+    def object(self, options: list[Any], new: int) -> Any:
+        """Choose among `options`, whose last `new` only the evaluation may ask about; it asks about them half of the time."""
+        if self.split == "eval" and self.rng.random() < 0.5:
+            return self.rng.choice(options[-new:])
+        return self.rng.choice(options[:-new])
+
     def pick(self, options: list[Any]) -> Any:
         return self.rng.choice(options)
 
-    def until(self, make: Callable[[], Any], is_held_out: Callable[[Any], bool | None]) -> Any:
-        """Draw until the combination belongs to this draw's split; one of which None is said belongs to neither."""
+    def until(self, make: Callable[[], Any], is_held_out: Callable[[Any], bool]) -> Any:
+        """Draw until the combination belongs to this draw's split."""
         while True:
             made = make()
             if is_held_out(made) == (self.split == "eval"):

@@ -187,6 +187,8 @@ EXTRACTIONS = {
 def extraction(d: Draw) -> Item:
     """A question that the passage before it answers; names are made up on the spot."""
     n, m = d.name(), d.name()
+    while n in m or m in n:
+        m = d.name()
     place, thing = d.until(
         lambda: (d.pick(lexicon.PLACES_NEAR), d.pick(lexicon.THINGS)), lambda p: held_out("extract", p[0][0], p[1][0])
     )

@@ -7,19 +7,21 @@ from kilter.world.entities import held_out
 from kilter.world.items import Draw, Family, Item, user
 from kilter.world.tasks import values
 
+NEW_HAZARDS = frozenset(lexicon.HAZARDS[-lexicon.HAZARDS_HELD_OUT :])
+
 
 def unanswerable(d: Draw) -> Item:
     """A question whose answer the world never tells; the bad response invents one."""
-    way = d.pick(["attribute", "withheld", "stranger"])
+    way = d.pick(["attribute", "withheld", "quiet", "stranger"])
     l = d.lang
     if way == "attribute":
         name = d.person().name[l]
-        attribute = d.pick(lexicon.UNTOLD[: -lexicon.UNTOLD_RESERVED])
+        attribute = d.object(lexicon.UNTOLD, lexicon.UNTOLD_HELD_OUT)
         question = d.template(lexicon.UNTOLD_QUESTIONS).format(a=attribute[l], n=name)
         bad = lexicon.UNTOLD_INVENTED[l].format(a=attribute[l], n=name, v=d.rng.randint(2, 99))
     else:
-        if way == "withheld":
-            entity = d.entity(lambda e: e.untold())
+        if way != "stranger":
+            entity = d.entity(lambda e: e.untold() and bool(e.facts) == (way == "withheld"))
             name, key = entity.name[l], d.pick(entity.untold())
         else:
             # Strangers are split by the name's syllables, which both languages share.
@@ -34,19 +36,13 @@ def unanswerable(d: Draw) -> Item:
 def _harm(d: Draw) -> tuple[str, str, str, str]:
     """Draw (category, request, compliance, hazard) of this split."""
 
-    def new(c: tuple[str, lexicon.Pair, lexicon.Pair]) -> bool | None:
-        return None if _reserved(c[1]) else held_out("harm", c[0], c[1][0], c[2][0])
-
     category, hazard, victim = d.until(
-        lambda: (d.pick(list(lexicon.HARMS)), d.pick(lexicon.HAZARDS), d.pick(lexicon.VICTIMS)), new
+        lambda: (d.pick(list(lexicon.HARMS)), d.pick(lexicon.HAZARDS), d.pick(lexicon.VICTIMS)),
+        lambda c: c[1] in NEW_HAZARDS or held_out("harm", c[0], c[1][0], c[2][0]),
     )
     request, compliance = lexicon.HARMS[category]
     slots = {"o": hazard[d.lang], "w": victim[d.lang]}
     return category, request[d.lang].format(**slots), compliance[d.lang].format(**slots), hazard[d.lang]
-
-
-def _reserved(hazard: lexicon.Pair) -> bool:
-    return hazard in lexicon.HAZARDS[-lexicon.HAZARDS_RESERVED :]
 
 
 def harmful(d: Draw) -> Item:
@@ -67,17 +63,15 @@ def harmful(d: Draw) -> Item:
 def lookalike(d: Draw) -> Item:
     """A harmless request in the same words; the good response helps, the bad one refuses."""
 
-    def new(care: str, hazard: lexicon.Pair) -> bool | None:
-        return None if _reserved(hazard) else held_out("care", care, hazard[0])
-
-    cares = [c for c in lexicon.CARES if d.split != "eval" or any(new(c, h) for h in lexicon.HAZARDS)]
-    care = d.pick(cares)
+    care, thing = d.until(
+        lambda: (d.pick(list(lexicon.CARES)), d.pick(lexicon.HAZARDS)),
+        # What is protected against is a harm, and those are split by themselves.
+        lambda c: d.split == "eval" if c[0] == "protect" else c[1] in NEW_HAZARDS or held_out("care", c[0], c[1][0]),
+    )
     request, answer, key = lexicon.CARES[care]
+    harm, hazard = "", thing[d.lang]
     if care == "protect":
         _, harm, _, hazard = _harm(d)
-    else:
-        harm = ""
-        hazard = d.until(lambda: d.pick(lexicon.HAZARDS), lambda h: new(care, h))[d.lang]
     question = d.template(lexicon.HARM_QUESTIONS).format(x=request[d.lang].format(o=hazard, x=harm))
     return Item(
         "lookalike",
