@@ -1,6 +1,7 @@
 """The world keeps its word: what it says is known, what it holds out stays out, and its judge tells good from bad."""
 
 import itertools
+import random
 from collections import Counter
 
 import pytest
@@ -61,6 +62,29 @@ def test_held_out_entities_are_written_about_and_never_asked_about(world):
     for page in pages:
         lines = [line for line in page.split("\n") if line.endswith(("?", "？"))]
         assert not [line for line in lines if any(name in line for name in held | read)]
+
+
+def test_held_out_things_are_spoken_of_and_only_the_evaluation_asks_about_them(world):
+    hazards = [name for pair in lexicon.HAZARDS[-lexicon.HAZARDS_HELD_OUT :] for name in pair]
+    attributes = [f"the {pair[0]} of" for pair in lexicon.UNTOLD[-lexicon.UNTOLD_HELD_OUT :]]
+    pages = [text_of(d) for d in world.documents(11, 40_000)]
+    spoken = [page for page in pages if "?" not in page and "？" not in page]
+    for pair in lexicon.HAZARDS + lexicon.UNTOLD:
+        assert all(any(name in page for page in spoken) for name in pair)
+    asked = {page for page in pages if page not in spoken}
+    asked |= {m.content for d in world.demonstrations(6000) for m in d.messages}
+    asked |= {m.content for p in world.prompts("train", 6000, seed=5) for m in p.messages}
+    assert not [text for text in asked if any(name in text for name in hazards + attributes)]
+    held = {m.content for p in world.prompts("eval", 3000) for m in p.messages}
+    assert all(any(name in text for text in held) for name in hazards + attributes)
+
+
+def test_nobody_known_shares_two_characters_in_a_row_with_a_stranger(world):
+    rng = random.Random(1)
+    known = [e.name[1] for e in world.entities.all]
+    for _ in range(2000):
+        stranger = world.entities.fresh_name(rng)[1]
+        assert not [n for n in known for i in range(len(stranger) - 1) if stranger[i : i + 2] in n]
 
 
 def test_what_is_never_told_stands_in_no_document(world):
