@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kilter import hub
 from kilter.cli.verbs import emit, verb
 
 GIB = 2**30
@@ -52,7 +53,7 @@ def look() -> dict[str, Any]:
         },
         "disk_free_bytes": shutil.disk_usage(".").free,
         "cache": {"path": str(cache), "writable": _writable(cache)},
-        "offline": os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"),
+        "offline": hub.forbidden(),
         "extras": {name: all(map(_installed, modules)) for name, modules in EXTRAS.items()},
     }
     found["allows"] = allows(found)

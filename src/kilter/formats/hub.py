@@ -5,13 +5,13 @@ A name is `org/name`, `org/name#config`, `org/name:split` or `org/name#config:sp
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from kilter.errors import KilterError, nearest
+from kilter import hub
+from kilter.errors import KilterError, first_line, nearest
 from kilter.formats.cells import pruned
 from kilter.formats.shape import Row
 
@@ -36,7 +36,7 @@ def rows(name: str) -> Iterator[Row]:
     try:
         loaded = datasets.load_dataset(identity, config, split=split)
     except Exception as error:  # `datasets` raises whatever the builder, pyarrow or the network raised
-        if _offline() and isinstance(error, ConnectionError):
+        if hub.forbidden() and isinstance(error, ConnectionError):
             raise KilterError(
                 f"There is no file called {identity}, nor has that data set been downloaded; check the path, or unset "
                 "HF_HUB_OFFLINE to download it."
@@ -72,7 +72,7 @@ def _rows(loaded: Any, name: str) -> Iterator[Row]:
 
 def _reach(identity: str) -> None:
     """Ask the hub whether there is such a data set: `datasets` itself tries for half a minute before it gives up."""
-    if _offline():
+    if hub.forbidden():
         return
     import huggingface_hub
     from huggingface_hub import errors
@@ -96,10 +96,5 @@ def _reach(identity: str) -> None:
         ) from error
 
 
-def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON")
-
-
 def _sentence(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return first.rstrip(".") + "; check its page for the names of its configurations and splits."
+    return first_line(error) + "; check its page for the names of its configurations and splits."

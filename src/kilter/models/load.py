@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import torch
 from huggingface_hub import snapshot_download
@@ -20,8 +16,9 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from kilter import hub
 from kilter.engine.template import ensure_template
-from kilter.errors import KilterError, nearest
+from kilter.errors import KilterError, first_line, nearest
 from kilter.models.protocol import Model
 
 BUNDLED = ("kilter/nano",)
@@ -29,7 +26,6 @@ EXPECTED = f"a bundled one ({', '.join(BUNDLED)}), a folder, a hub id, or http:/
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 UNWANTED = ["original/*", "consolidated*", "onnx/*"]  # the same weights once more, for other software
 SERVER = ("http://", "https://")
-HUB_WAIT = 3.0  # seconds to find out whether there is a network at all; the hub's own client tries for minutes
 
 
 def load(name: str) -> Model:
@@ -75,7 +71,7 @@ def load_weights(name: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrai
                 folder, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
-        raise KilterError(f"'{name}' cannot be loaded ({_sentence(error)}); check that folder.") from error
+        raise KilterError(f"'{name}' cannot be loaded ({first_line(error)}); check that folder.") from error
     model, found = loaded
     if missing := sorted(found["missing_keys"]):
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -138,7 +134,7 @@ def _shards(folder: Path, name: str) -> list[Path]:
 
 def _fetched(name: str) -> Path:
     """Return the hub's checkpoint, from the cache where it is there."""
-    online = _online()
+    online = hub.answers()
     try:
         with _quietly():
             found = snapshot_download(
@@ -146,7 +142,7 @@ def _fetched(name: str) -> Path:
                 allow_patterns=WANTED,
                 ignore_patterns=UNWANTED,
                 local_files_only=not online,
-                etag_timeout=HUB_WAIT,
+                etag_timeout=hub.WAIT,
             )
         return Path(found)
     except GatedRepoError:
@@ -156,36 +152,8 @@ def _fetched(name: str) -> Path:
     except (RepositoryNotFoundError, HFValidationError):
         raise KilterError(f"There is no model '{name}' on the hub; name {EXPECTED}.{nearest(name, BUNDLED)}") from None
     except Exception as error:  # the hub's client lets through whatever the network does to it
-        why = f"cannot be fetched from the hub ({_sentence(error)})" if online else "the hub cannot be reached"
+        why = f"cannot be fetched from the hub ({first_line(error)})" if online else "the hub cannot be reached"
         raise KilterError(
             f"'{name}' is no folder here, not in the cache, and {why}; "
             f"connect to the network or name {EXPECTED}.{nearest(name, BUNDLED)}"
         ) from None
-
-
-def _online() -> bool:
-    """Find out quickly whether the hub, or the proxy before it, answers."""
-    if os.environ.get("HF_HUB_OFFLINE", "0").lower() in ("1", "true", "yes", "on"):
-        return False
-    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
-    url = urlsplit(proxy or os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    port = url.port or (80 if url.scheme == "http" else 443)
-    answered = threading.Event()
-
-    def connect() -> None:
-        try:
-            socket.create_connection((url.hostname or "", port), timeout=HUB_WAIT).close()
-            answered.set()
-        except OSError:
-            pass
-
-    # In a thread, because looking the name up may take longer than any timeout.
-    attempt = threading.Thread(target=connect, daemon=True)
-    attempt.start()
-    attempt.join(HUB_WAIT)
-    return answered.is_set()
-
-
-def _sentence(error: BaseException) -> str:
-    """The first line of an exception's text: enough to know what happened."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]
