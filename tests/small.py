@@ -86,6 +86,14 @@ def preferences(path: Path, count: int = 16) -> Path:
     return lines(path, rows)
 
 
+def every_third_broken(path: Path, out: Path) -> Path:
+    """Copy `path` with the second half of every third line missing."""
+    good = path.read_text(encoding="utf-8").splitlines()
+    broken = [line[: len(line) // 2] if i % 3 == 2 else line for i, line in enumerate(good)]
+    out.write_text("\n".join(broken), encoding="utf-8")
+    return out
+
+
 def lines(path: Path, rows: list) -> Path:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -9,7 +9,7 @@ import pytest
 
 import kilter
 from kilter.records import Message, Prompt
-from small import demonstrations, preferences
+from small import demonstrations, every_third_broken, preferences
 
 
 def test_importing_kilter_is_quick_and_offers_the_names():
@@ -50,6 +50,28 @@ def test_score_gives_the_log_prob_of_each_token(tiny_model):
     assert all(-20 < value < 0 and math.isfinite(value) for value in first)
     with pytest.raises(kilter.KilterError, match="2 prompts and 1 responses"):
         kilter.score(str(tiny_model), ["a", "b"], ["c"])
+
+
+def test_what_could_not_be_read_is_told_and_kept(tmp_path, capsys):
+    broken = every_third_broken(preferences(tmp_path / "p.jsonl", 12), tmp_path / "third.jsonl")
+    records = kilter.read(broken, rejects=tmp_path / "rejects.jsonl")
+    assert (len(records), records.rejected, records.shape) == (8, 4, "trl-preference")
+    assert records[0].responses[0] == "it is 1."
+    [note] = records.notes
+    assert "4 lines could not be read, the first is line 3" in note
+    assert capsys.readouterr().err == note + "\n"
+    assert len((tmp_path / "rejects.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+    prompts = kilter.read(broken, want="prompts")
+    assert [type(record) for record in prompts] == [Prompt] * 8
+    assert "only the prompt is kept" in prompts.notes[1]
+
+
+def test_an_evaluation_knows_what_of_its_records_was_left_out(tiny_model, tmp_path):
+    broken = every_third_broken(preferences(tmp_path / "p.jsonl", 6), tmp_path / "third.jsonl")
+    found = kilter.evaluate("heldout", model=tiny_model, records=broken, rejects=tmp_path / "rejects.jsonl")
+    assert found.measures["loss"].n == 4
+    assert "2 lines could not be read" in found.notes[0]
+    assert len((tmp_path / "rejects.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
 def test_train_and_evaluate(tiny_model, tmp_path):

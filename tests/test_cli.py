@@ -14,7 +14,7 @@ import pytest
 import kilter as kilter_package
 from kilter.cli import main
 from kilter.cli.verbs import EXAMPLES
-from small import demonstrations, lines, preferences
+from small import demonstrations, every_third_broken, lines, preferences
 
 VERBS = [
     "quickstart",
@@ -305,14 +305,26 @@ def test_an_empty_file(kilter, tiny_model, tmp_path):
 
 
 def test_every_third_line_broken(kilter, tiny_model, tmp_path):
-    good = demonstrations(tmp_path / "good.jsonl", 12).read_text(encoding="utf-8").splitlines()
-    broken = [line[: len(line) // 2] if i % 3 == 2 else line for i, line in enumerate(good)]
-    (tmp_path / "third.jsonl").write_text("\n".join(broken), encoding="utf-8")
+    every_third_broken(demonstrations(tmp_path / "good.jsonl", 12), tmp_path / "third.jsonl")
+    told = "4 lines could not be read, the first is line 3 of third.jsonl: not JSON: Unterminated string starting at "
     code, out, err = kilter("convert", "third.jsonl", "mended.jsonl")
     assert code == 0, err
     assert "8 records" in out
-    assert "4" in out.split("8 records", 1)[1], "the number of rejected lines is told"
-    assert train(kilter, tiny_model, "third.jsonl")[0] == 0
+    assert told in out
+    assert " at at " not in out
+    sampled = ["sample", "--model", tiny_model, "--prompts", "third.jsonl", "--max-tokens", 2]
+    measured = ["eval", "heldout", "--model", tiny_model, "--records", "third.jsonl"]
+    for words in ([*sampled, "--out", "a.jsonl"], [*measured, "--out", "e.json", "--json"]):
+        code, out, err = kilter(*words)
+        assert code == 0, err
+        assert told in err
+    assert told in json.loads(out)["notes"][0]
+    code, out, err = kilter(*sampled)
+    assert told in err
+    assert out.count("> what is") == 8
+    for name in ("mended.jsonl", "a.jsonl", "e.json"):
+        rejects = (tmp_path / f"{name}.rejects.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["line"] for line in rejects] == [3, 6, 9, 12]
 
 
 def test_a_missing_column(kilter, tiny_model, tmp_path):

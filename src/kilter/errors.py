@@ -17,5 +17,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line (300 characters) of an exception's text without its full stop; its kind where it has none."""
+    """Return the first line of an exception's text, at most 300 characters, without its full stop; else its kind."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:300]

@@ -48,7 +48,7 @@ def enter(app: typer.Typer) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
         """Sample answers to a file of prompts, or to prompts given here."""
-        asked = _prompts(prompts, prompt)
+        asked = _prompts(prompts, prompt, out)
         given: dict[str, Any] = {"top_p": top_p, "max_tokens": max_tokens, "seed": seed}
         if temperature is not None:
             given["temperature"] = temperature
@@ -79,15 +79,17 @@ def enter(app: typer.Typer) -> None:
         _chat(model, temperature, max_tokens, system)
 
 
-def _prompts(path: str | None, given: list[str] | None) -> list[Prompt]:
+def _prompts(path: str | None, given: list[str] | None, out: Path | None) -> list[Prompt]:
     from kilter import formats
+    from kilter.recipe import api
     from kilter.records import Message, Prompt
 
     if (path is None) == (not given):
         raise KilterError("Give the prompts as a file with --prompts FILE, or one by one with --prompt TEXT.")
     if path is None:
         return [Prompt([Message("user", text)]) for text in given or []]
-    return [_as_prompt(record) for record in formats.read(path, want="prompts").records]
+    rejects = formats.rejects_beside(out) if out else None
+    return [_as_prompt(record) for record in api.read(path, want="prompts", rejects=rejects)]
 
 
 def _as_prompt(record: Record) -> Prompt:

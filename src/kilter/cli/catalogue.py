@@ -94,8 +94,6 @@ def _convert(source: str, target: Path, to: str, as_json: bool) -> None:
     print(f"{done.records:,} records, {done.shape_in} -> {done.shape_out}: {target}")
     for note in [*done.notes, *(f"Not held: {what}." for what in done.lost)]:
         print(f"  {note}")
-    if done.rejects:
-        print(f"  The lines that could not be read are in {done.rejects}.")
 
 
 def _shapes(as_json: bool) -> None:

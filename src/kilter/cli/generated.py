@@ -92,10 +92,13 @@ def _enter_method(group: typer.Typer, verb: str, word: str, method: Any) -> None
 
 def _data(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
     from kilter import formats
+    from kilter.notes import tell
     from kilter.recipe import api
 
-    records = api.make(method.id, model=given.get("model"), records=given.get("records"), **options)
+    rejects = formats.rejects_beside(given["out"])
+    records = api.make(method.id, model=given.get("model"), records=given.get("records"), rejects=rejects, **options)
     lost = formats.write(records, given["out"])
+    tell(lost)
     if given["as_json"]:
         emit({"out": str(given["out"]), "records": len(records), "lost": lost})
     else:
@@ -117,19 +120,22 @@ def _train(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
 
 
 def _eval(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
+    from kilter import formats
     from kilter.evaluation import result
+    from kilter.notes import tell
     from kilter.recipe import api
 
-    found = api.evaluate(method.id, model=given["model"], records=given.get("records"), **options)
+    rejects = formats.rejects_beside(given["out"])
+    found = api.evaluate(method.id, model=given["model"], records=given.get("records"), rejects=rejects, **options)
     result.write(found, given["out"])
+    tell(found.notes)
     if given["as_json"]:
-        emit({"model": found.model, "results": {name: m.to_json() for name, m in found.measures.items()}})
+        results = {name: m.to_json() for name, m in found.measures.items()}
+        emit({"model": found.model, "results": results, "notes": found.notes})
         return
     width = max(len(name) for name in found.measures)
     for name, m in found.measures.items():
         print(f"{name:<{width}}  {m.value:7.3f}  [{m.low:.3f}, {m.high:.3f}]  n={m.n}")
-    for note in found.notes:
-        print(note)
     progress(False)(f"Samples: {given['out']}")
 
 

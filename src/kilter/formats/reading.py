@@ -14,6 +14,7 @@ from kilter.formats.kinds import as_kind
 from kilter.formats.shape import KINDS, Losses, Row, Shape, Unreadable, Want
 from kilter.formats.sources import Line, Table, tables
 from kilter.formats.table import SHAPES, detect
+from kilter.notes import ended
 from kilter.records import Record
 
 _SAMPLE = 200  # rows that are looked at to find a file's shape
@@ -30,6 +31,22 @@ class Reading:
     shape: str
     rejected: int = 0
     notes: list[str] = field(default_factory=list)
+
+
+class Records(list[Record]):
+    """Records as a plain list that also knows its `shape`, how many lines were `rejected`, and the `notes` on them."""
+
+    def __init__(self, reading: Reading) -> None:
+        super().__init__(reading.records)
+        self.shape, self.rejected, self.notes = reading.shape, reading.rejected, reading.notes
+
+
+def rejects_beside(out: str | Path) -> Path:
+    """Return where the lines go that cannot be read on the way to `out`, a file or a folder: `<out>.rejects.jsonl`."""
+    out = Path(out)
+    if out.name in ("", ".."):  # "." and the like, which only the system can name
+        out = out.resolve()
+    return out.with_name(f"{out.name}.rejects.jsonl")
 
 
 @dataclass(frozen=True)
@@ -172,19 +189,17 @@ def _notes(rejected: list[_Reject], path: str | Path | None) -> list[str]:
         return []
     first = rejected[0]
     lines = "1 line" if len(rejected) == 1 else f"{len(rejected)} lines"
-    kept = f"; see {path}" if path else ""
-    return [
-        f"{lines} could not be read, the first is line {first.line.number} of {first.file}: {first.line.reason}{kept}."
-    ]
+    kept = [f"What could not be read is in {path}."] if path else []
+    told = f"{lines} could not be read, the first is line {first.line.number} of {first.file}: {first.line.reason}"
+    return [" ".join([ended(told), *kept])]
 
 
 def _nothing(rejected: list[_Reject], source: str) -> str:
     if not rejected:
         return f"{source} is empty; give at least one record."
     first = rejected[0]
-    reason = first.line.reason.rstrip(".")
-    where = f"line {first.line.number}: {reason}"
-    return f"None of the {len(rejected)} lines of {source} could be read ({where}); mend the file."
+    where = ended(f"line {first.line.number}: {first.line.reason}")
+    return f"None of the {len(rejected)} lines of {source} could be read; mend the file, starting at {where}"
 
 
 def _wrong_kind(source: str, reading: Reading, want: Want) -> str:

@@ -188,7 +188,7 @@ def _of_lines(stream: Iterable[bytes]) -> Iterator[Line]:
         except UnicodeDecodeError as error:
             yield Line(number, None, f"not UTF-8 at byte {error.start + 1}{_perhaps(raw)}; save it as UTF-8", shown)
         except json.JSONDecodeError as error:
-            yield Line(number, None, f"not JSON: {error.msg} at character {error.pos + 1}", shown)
+            yield Line(number, None, f"not JSON: {_trouble(error)} at character {error.pos + 1}", shown)
         except (ValueError, RecursionError) as error:
             yield Line(number, None, f"not JSON: {error}", shown)
         else:
@@ -222,11 +222,18 @@ def _unwrapped(value: Any) -> list[Any]:
 def _hopeless(path: Path, error: Exception, lines: list[Line]) -> str:
     """Say why a file holds nothing: its JSON breaks off somewhere, or its first line shows the trouble."""
     if isinstance(error, json.JSONDecodeError) and (error.lineno > 1 or lines[0].raw.lstrip().startswith("[")):
-        return f"{path} is not whole JSON: {error.msg} at line {error.lineno}, column {error.colno}; mend it there."
+        return (
+            f"{path} is not whole JSON: {_trouble(error)} at line {error.lineno}, column {error.colno}; mend it there."
+        )
     return (
         f"None of the {len(lines)} lines of {path} could be read (line {lines[0].number}: {lines[0].reason}); "
         "give JSON, JSONL or Parquet."
     )
+
+
+def _trouble(error: json.JSONDecodeError) -> str:
+    """What json says, without the `at` that some of its sentences end with."""
+    return error.msg.removesuffix(" at")
 
 
 def _perhaps(raw: bytes) -> str:

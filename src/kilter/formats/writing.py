@@ -13,7 +13,7 @@ from kilter.errors import KilterError
 from kilter.files import replacing
 from kilter.formats.cells import one_line, pruned
 from kilter.formats.kinds import as_kind, made
-from kilter.formats.reading import read_natural
+from kilter.formats.reading import read_natural, rejects_beside
 from kilter.formats.shape import Losses, Row, Shape, Want
 from kilter.formats.sources import JSON_COLUMNS
 from kilter.formats.table import find_shape
@@ -183,7 +183,7 @@ def convert(source: str | Path, target: str | Path, to: str = "kilter") -> Conve
     Lines that cannot be read go to `<target>.rejects.jsonl`. Raises KilterError as `read` and `write` do.
     """
     shape = find_shape(to, written=True)
-    rejects = Path(f"{target}.rejects.jsonl")
+    rejects = rejects_beside(target)
     reading = read_natural(source, prefer=_preferred(shape), rejects=rejects)
     lost = write(reading.records, target, shape.name)
     return Conversion(

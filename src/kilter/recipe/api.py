@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from kilter import formats, registry
 from kilter.errors import KilterError, nearest
+from kilter.formats import Records
+from kilter.formats.shape import Want
 from kilter.models.load import load
 from kilter.models.protocol import Model, Sampling
+from kilter.notes import tell
 from kilter.recipe import options as known_options
 from kilter.recipe.wait import wait
 from kilter.records import Message, Prompt, Record
@@ -21,9 +24,16 @@ if TYPE_CHECKING:
 Messages = str | Prompt | Sequence[Message | Mapping[str, str]]
 
 
-def read(path: str | Path) -> list[Record]:
-    """Return the records of a file, folder or hub id in any shape that Kilter knows (`kilter convert --help`)."""
-    return formats.read(str(path)).records
+def read(path: str | Path, *, want: Want | None = None, rejects: str | Path | None = None) -> Records:
+    """Return the records of a file, folder or hub id in any shape that Kilter knows (`kilter convert --help`).
+
+    The list that comes back has `notes` too: sentences on what could not be read or was left out, which are also told
+    on stderr. With `want` ("demonstrations", "groups", "prompts") every record is of that kind, as far as it can be
+    made so. Lines that cannot be read are kept in the file `rejects`, where one is named, with number and reason.
+    """
+    found = Records(formats.read(str(path), want=want, rejects=rejects))
+    tell(found.notes)
+    return found
 
 
 def sample(model: str | Model, prompts: Iterable[Messages], n: int = 1, **sampling: Any) -> list[list[str]]:
@@ -73,14 +83,38 @@ def train(
     )
 
 
-def evaluate(suite: str, *, model: str | Path | Model, records: Any = None, **options: Any) -> Evaluation:
-    """Measure `model` by an evaluation method ("world", "heldout" on `records`); returns measures with intervals."""
-    return _call(registry.find(suite, "evaluation"), model, records, options)
+def evaluate(
+    suite: str,
+    *,
+    model: str | Path | Model,
+    records: Any = None,
+    rejects: str | Path | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Measure `model` by an evaluation method ("world", "heldout" on `records`); returns measures with intervals.
+
+    What was left out of `records` is in the evaluation's notes; lines of a file that could not be read go to `rejects`.
+    """
+    evaluation, notes = _call(registry.find(suite, "evaluation"), model, records, rejects, options)
+    evaluation.notes = [*notes, *evaluation.notes]
+    return evaluation
 
 
-def make(method: str, *, model: str | Path | Model | None = None, records: Any = None, **options: Any) -> list[Record]:
-    """Return the records that a data method makes, with `model` or from `records` where it reads them."""
-    return _call(registry.find(method, "data"), model, records, options)
+def make(
+    method: str,
+    *,
+    model: str | Path | Model | None = None,
+    records: Any = None,
+    rejects: str | Path | None = None,
+    **options: Any,
+) -> list[Record]:
+    """Return the records that a data method makes, with `model` or from `records` where it reads them.
+
+    What was left out is told on stderr; lines of a file that could not be read go to `rejects`.
+    """
+    made, notes = _call(registry.find(method, "data"), model, records, rejects, options)
+    tell(notes)
+    return made
 
 
 def run(
@@ -121,8 +155,10 @@ async def _each(items: list[Any], one: Any, label: str) -> list[Any]:
     return await drive.run(items, one, concurrency=512, label=label)
 
 
-def _call(method: registry.Method, model: Any, records: Any, options: dict[str, Any]) -> Any:
-    """Call a data or evaluation method with what it reads, loaded if it was named."""
+def _call(
+    method: registry.Method, model: Any, records: Any, rejects: str | Path | None, options: dict[str, Any]
+) -> tuple[Any, list[str]]:
+    """Call a data or evaluation method with what it reads, loaded if it was named; return notes on that as well."""
     given = known_options.complete(method, options)
     have = {"model": model, "records": records}
     for name, value in have.items():
@@ -130,8 +166,10 @@ def _call(method: registry.Method, model: Any, records: Any, options: dict[str, 
             raise KilterError(f"Method '{method.id}' reads {name}; give it one.")
         if value is not None and name not in method.inputs:
             raise KilterError(f"Method '{method.id}' reads no {name}; leave it out.")
+    notes = []
+    if isinstance(records, str | Path):
+        reading = formats.read(str(records), want=known_options.wanted(method), rejects=rejects)
+        have["records"], notes = reading.records, reading.notes
     if isinstance(model, str | Path):
         have["model"] = load(str(model))
-    if isinstance(records, str | Path):
-        have["records"] = read(records)
-    return wait(method.function(*(have.get(name) for name in method.inputs), **given))
+    return wait(method.function(*(have.get(name) for name in method.inputs), **given)), notes
