@@ -11,8 +11,9 @@ token is predicted by the hidden state before it, which for the first token of e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ import torch
 from torch import Tensor
 
 from kilter.engine.layout import Layout, Segment
+
+# What trees that were sampled bring for every scored token: in `Tree.info` an array for each response.
+BY_TOKEN = ("behaviour", "reference", "values", "advantages", "returns")
 
 
 @dataclass(slots=True)
@@ -29,7 +33,9 @@ class Tree:
     `masks[k][t]` says whether token t of response k is scored (learned from); `prompt_mask` the same for the prompt
     (earlier turns of a demonstration), whose scored tokens count as the first response's. The first token of a sequence
     has nothing before it and is never scored. `info` holds what objectives read: "order" (one number a response, higher
-    is better), "pairs" (indices of better and worse), "labels", "id". Any integer sequence will do, numpy's too.
+    is better), "pairs" (indices of better and worse), "labels", "id"; where steps are judged "marks" (for each response
+    the places in it where a step is complete) and "mark_labels" (one number a mark, in the same nesting). Any integer
+    sequence will do, numpy's too.
     """
 
     prompt: Sequence[int]
@@ -46,13 +52,32 @@ class Tree:
 class Groups:
     """What a micro-batch's trees say about its R responses.
 
-    `pairs` [N, 2] holds rows of the better and the worse response, `group_of` [R] the tree of each response,
-    `scores` [R] one number a response, or None where some tree has none.
+    `pairs` [N, 2] holds rows of the better and the worse response, `group_of` [R] the tree of each response; `scores`
+    and `labels` [R] hold one number a response, `mark_labels` [M] one a marked token: None where some tree has none.
+
+    Trees that were sampled (training/online.py) bring more. For each response: `rewards` [R], and `cut` [R], whether it
+    was ended by its length (1) or by itself (0). For each scored token: `behaviour` [P], its log-prob under the very
+    distribution that it was drawn from; `reference` [P], that of the reference policy; `values`, `advantages` and
+    `returns` [P], what a critic expected before it, how much better it was, and what the critic should have said.
     """
 
     pairs: Tensor
     group_of: Tensor
     scores: Tensor | None = None
+    labels: Tensor | None = None
+    mark_labels: Tensor | None = None
+    rewards: Tensor | None = None
+    cut: Tensor | None = None
+    behaviour: Tensor | None = None
+    reference: Tensor | None = None
+    values: Tensor | None = None
+    advantages: Tensor | None = None
+    returns: Tensor | None = None
+
+    def to(self, device: torch.device) -> Groups:
+        """Return the same with its tensors on `device`."""
+        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Groups(**{name: None if value is None else value.to(device) for name, value in held.items()})
 
 
 @dataclass(slots=True)
@@ -61,7 +86,8 @@ class Ragged:
 
     tokens, positions [T]; `at` [P] is the flat index of the hidden state that predicts a scored token, `targets` [P]
     that token, `owner` [P] its response, `lengths` [R] the scored tokens of each response. The P scored tokens stand
-    tree by tree, response by response. `leaves` [R] is the segment of each response.
+    tree by tree, response by response. `leaves` [R] is the segment of each response. `marks` [M] are flat indices of
+    the marked tokens, `mark_owner` [M] their responses; both are empty where nothing is marked.
     """
 
     tokens: Tensor
@@ -73,16 +99,16 @@ class Ragged:
     lengths: Tensor
     groups: Groups
     leaves: tuple[int, ...]
+    marks: Tensor
+    mark_owner: Tensor
 
     def to(self, device: torch.device) -> Ragged:
         """Return the batch with its tensors on `device`."""
         if self.tokens.device == device:
             return self
-        names = ("tokens", "positions", "at", "targets", "owner", "lengths")
+        names = ("tokens", "positions", "at", "targets", "owner", "lengths", "marks", "mark_owner")
         moved = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
-        scores = None if self.groups.scores is None else self.groups.scores.to(device)
-        groups = Groups(self.groups.pairs.to(device), self.groups.group_of.to(device), scores)
-        return replace(self, **moved, groups=groups)
+        return replace(self, **moved, groups=self.groups.to(device))
 
 
 def collate(trees: Sequence[Tree]) -> Ragged:
@@ -94,8 +120,10 @@ def collate(trees: Sequence[Tree]) -> Ragged:
     lengths: list[int] = []
     leaves: list[int] = []
     segments: list[Segment] = []
+    marks: list[np.ndarray] = []
     start = 0
     for tree in trees:
+        marked = tree.info.get("marks") or [()] * len(tree.responses)
         depth, parent = len(tree.prompt), -1
         learned = np.empty(0, dtype=np.int64)
         if depth:
@@ -117,6 +145,7 @@ def collate(trees: Sequence[Tree]) -> Ragged:
             scored.append(own)
             before.append(predictors)
             lengths.append(len(own))
+            marks.append(start + np.asarray(marked[k], dtype=np.int64))
             leaves.append(len(segments))
             segments.append(Segment(start, len(response), parent))
             tokens.append(np.asarray(response, dtype=np.int64))
@@ -133,6 +162,8 @@ def collate(trees: Sequence[Tree]) -> Ragged:
         lengths=torch.tensor(lengths, dtype=torch.long),
         groups=_groups(trees),
         leaves=tuple(leaves),
+        marks=torch.from_numpy(_joined(marks)),
+        mark_owner=torch.from_numpy(np.repeat(np.arange(len(marks)), [len(places) for places in marks])),
     )
 
 
@@ -183,15 +214,39 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 def _groups(trees: Sequence[Tree]) -> Groups:
     pairs: list[tuple[int, int]] = []
     group_of: list[int] = []
-    scores: list[float] | None = []
     for g, tree in enumerate(trees):
         row = len(group_of)
         pairs += [(row + w, row + l) for w, l in tree.info.get("pairs") or ()]
         group_of += [g] * len(tree.responses)
-        order = tree.info.get("order")
-        scores = None if scores is None or order is None else scores + [float(value) for value in order]
     return Groups(
         pairs=torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
         group_of=torch.tensor(group_of, dtype=torch.long),
-        scores=None if scores is None else torch.tensor(scores, dtype=torch.float32),
+        scores=_told(tree.info.get("order") for tree in trees),
+        labels=_told(tree.info.get("labels") for tree in trees),
+        mark_labels=_told(
+            None if (given := tree.info.get("mark_labels")) is None else list(chain(*given)) for tree in trees
+        ),
+        rewards=_told(tree.info.get("rewards") for tree in trees),
+        cut=_told(tree.info.get("cut") for tree in trees),
+        **{name: _by_token(trees, name) for name in BY_TOKEN},
     )
+
+
+def _by_token(trees: Sequence[Tree], name: str) -> Tensor | None:
+    """Return the numbers [P] that trees bring for their scored tokens, an array a response; None where one has none."""
+    found: list[np.ndarray] = []
+    for tree in trees:
+        if (given := tree.info.get(name)) is None:
+            return None
+        found += [np.asarray(numbers, dtype=np.float32) for numbers in given]
+    return torch.from_numpy(np.concatenate(found)) if found else None
+
+
+def _told(parts: Iterable[Sequence[float] | None]) -> Tensor | None:
+    """Return the numbers of all `parts` one behind the other, or None where one is missing."""
+    told: list[float] = []
+    for part in parts:
+        if part is None:
+            return None
+        told += [float(value) for value in part]
+    return torch.tensor(told, dtype=torch.float32)

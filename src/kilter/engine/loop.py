@@ -33,6 +33,7 @@ from kilter.engine.optim import Schedule, adamw, rate, scale_and_clip
 from kilter.engine.reference import FILE as REFERENCE
 from kilter.engine.reference import Reference, recall
 from kilter.engine.scorer import Scorer
+from kilter.engine.values import module_for
 from kilter.errors import KilterError
 from kilter.files import make_folder, write_json
 from kilter.store import fingerprint
@@ -108,7 +109,7 @@ def train(
     reference: Any | None = None,
     tokenizer: Any | None = None,
 ) -> TrainResult:
-    """Train `model` (a transformers causal LM in fp32, changed in place) and leave it in `out` as a checkpoint.
+    """Train `model` (a transformers causal LM or reward model in fp32, changed in place); leave a checkpoint in `out`.
 
     `trees` is a sequence of trees, of which every epoch takes all in a new order, `batch_size` a step; or a function
     from the step's number to the trees of that step (then `options.steps` is due). `objective(policy, group)` or
@@ -137,9 +138,11 @@ class _Loop:
         self.device = self.accelerator.device
         model.to(self.device)
         self.mark = _mark(model, reference, feed, objective, options)
-        self.scorer = Scorer(model, bf16=_bf16(model, options.precision, self.device))
+        self.scorer = module_for(model, bf16=_bf16(model, options.precision, self.device))
         self.reference: Reference | None = None
         if "reference" in inspect.signature(objective).parameters:
+            if not isinstance(self.scorer, Scorer):
+                raise KilterError("A reward model has no log-probs to compare with a reference; give a language model.")
             self.reference = recall(
                 self.scorer, feed.fixed, reference, options.micro_tokens, out, self.mark, self.accelerator
             )

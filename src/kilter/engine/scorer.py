@@ -1,90 +1,33 @@
 """The scorer: a causal language model seen as a function from a ragged batch to log-probs of its scored tokens.
 
-This is the module that `accelerate` prepares; a step's forward passes all go through it. Whether a model can be laid
-out ragged is not looked up but tried: a small forest goes through it, and its log-probs must be those of the ordinary
-forward. A model that fails (its attention is its own, or its layers carry a state along the row) is scored with
-padding, which costs time and memory but not correctness; a warning says so.
+This is the module that `accelerate` prepares; a step's forward passes all go through it.
 """
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
 import torch
-from torch import Tensor, nn
-from transformers.modeling_layers import GradientCheckpointingLayer
+from torch import Tensor
 
-from kilter.engine.attention import NAME
-from kilter.engine.batch import Ragged, Tree, collate
+from kilter.engine.batch import Ragged
 from kilter.engine.head import LogProbs, log_probs
-
-# What a trial may differ by, in nats: rounding, for the precision of the weights.
-ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-6}
+from kilter.engine.trunk import Trunk
 
 
-class Scorer(nn.Module):
-    """Wraps a transformers causal language model (or a PEFT model of one), whose weights it shares.
+class Scorer(Trunk):
+    """Wraps a transformers causal language model (or a PEFT model of one), whose weights it shares."""
 
-    While it exists the model's attention is "kilter", which without a layout is the ordinary one; `release` puts back
-    what was there. Dropout is off: the model is in evaluation mode.
-    """
-
-    def __init__(self, model: Any, *, ragged: bool | None = None, bf16: bool = False) -> None:
-        """`ragged`: whether to lay batches out; None tries it, and warns where it cannot be. `bf16`: under autocast."""
-        super().__init__()
-        self.model = model.eval()
-        self.bf16 = bf16
-        self._before = self._plain.config._attn_implementation
-        self.ragged = bool(ragged)
-        if ragged is None:
-            obstacle = self._obstacle()
-            self.ragged = not obstacle
-            if obstacle:
-                name = type(self._plain).__name__
-                warnings.warn(f"{name} is trained with padding, which is slower: {obstacle}.", stacklevel=2)
-        if self.ragged:
-            self._plain.set_attn_implementation(NAME)
-
-    @property
-    def _plain(self) -> Any:
-        """The transformers model itself, below PEFT's wrapping."""
-        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
+    reads = "log-probs"
+    temperature = 1.0  # what logits are divided by: the policy is the distribution that samples are drawn from
 
     def forward(self, batch: Ragged, entropy: bool = False) -> LogProbs:
         """Return the differentiable log-probs of the scored tokens; `entropy` asks for that of each position too."""
-        with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=self.bf16):
+        with self._autocast(batch):
             tokens, spread = (self._laid_out if self.ragged else self._padded)(batch, entropy)
         return LogProbs(tokens, batch.owner, batch.lengths, spread)
 
-    def release(self) -> None:
-        """Give the model back its own attention."""
-        self._plain.set_attn_implementation(self._before)
-
-    def checkpoint_activations(self) -> None:
-        """Compute each layer's activations again on the way back instead of keeping them (less memory, more time)."""
-        plain = self._plain
-        # Its older name is what transformers 5.0 has.
-        enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
-        for layer in plain.modules():
-            # transformers checkpoints layers in training mode only; no dropout may come along with it.
-            if isinstance(layer, GradientCheckpointingLayer):
-                layer.training = True
-                for name in [n for n, value in vars(layer).items() if "drop" in n and isinstance(value, float)]:
-                    setattr(layer, name, 0.0)
-
     def _laid_out(self, batch: Ragged, entropy: bool) -> tuple[Tensor, Tensor | None]:
+        hidden = self._hidden(batch)
         plain = self._plain
-        # A mask of four dimensions is taken as ready by every architecture; the attention function does not look at it.
-        ready = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=batch.tokens.device)
-        hidden = plain.base_model(
-            input_ids=batch.tokens[None],
-            position_ids=batch.positions[None],
-            attention_mask=ready,
-            use_cache=False,
-            layout=batch.layout,
-        ).last_hidden_state[0]
         head, config = plain.get_output_embeddings(), plain.config.get_text_config()
         scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
         return log_probs(
@@ -94,53 +37,18 @@ class Scorer(nn.Module):
             batch.targets,
             scale=scale,
             softcap=getattr(config, "final_logit_softcapping", None),
+            temperature=self.temperature,
             entropy=entropy,
         )
 
     def _padded(self, batch: Ragged, entropy: bool) -> tuple[Tensor, Tensor | None]:
-        """Every response in a row of its own, behind its prompt; the model's own forward and logits."""
-        segments = batch.layout.segments
-        rows = []
-        for leaf in batch.leaves:
-            start, length, parent = segments[leaf]
-            row = batch.tokens[start : start + length]
-            while parent >= 0:
-                start, length, parent = segments[parent]
-                row = torch.cat((batch.tokens[start : start + length], row))
-            rows.append(row)
-        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        seen = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        """The model's own forward and logits, a row for each response."""
+        tokens, seen = self._rows(batch)
         logits = self.model(input_ids=tokens, attention_mask=seen, use_cache=False).logits
-        logs = torch.log_softmax(logits[batch.owner, batch.positions[batch.at]].float(), dim=-1)
+        logits = logits[batch.owner, batch.positions[batch.at]].float() / self.temperature
+        logs = torch.log_softmax(logits, dim=-1)
         spread = -(logs.exp() * logs).sum(-1) if entropy else None
         return logs.gather(1, batch.targets[:, None])[:, 0], spread
 
-    @torch.no_grad()
-    def _obstacle(self) -> str:
-        """Return why this model cannot be laid out, or an empty string; tried on a forest of 21 tokens."""
-        plain = self._plain
-        config = plain.config.get_text_config()
-        kinds = set(getattr(config, "layer_types", None) or ())
-        if strange := sorted(kinds - {"full_attention", "sliding_attention"}):
-            return f"it has layers of the kind {strange[0]}"
-        size = config.vocab_size
-        draw = [(7 * i + 3) % size for i in range(21)]
-        masks = [[True] * 4, [True] * 3]
-        trees = [Tree(draw[:5], [draw[5:9], draw[9:12]], masks), Tree(draw[12:15], [draw[15:21]], [[True] * 6])]
-        batch = collate(trees).to(next(plain.parameters()).device)
-        batch.layout.watch = []
-        try:
-            ordinary, _ = self._padded(batch, False)
-            plain.set_attn_implementation(NAME)
-            found, _ = self._laid_out(batch, False)
-        except Exception as error:  # any model at all may stand here, and refuse in any way
-            return f"it does not take a layout ({type(error).__name__}: {str(error).splitlines()[0]})"
-        finally:
-            plain.set_attn_implementation(self._before)
-        sliding = "sliding_attention" in kinds or (not kinds and getattr(config, "sliding_window", None) is not None)
-        if sliding and all(window is None for window in batch.layout.watch):
-            return "its sliding window does not reach the attention function"
-        off = float((found - ordinary).abs().max())
-        if not off <= ROUNDING.get(plain.dtype, 0.1):
-            return f"its log-probs come out different by {off:.2g}"
-        return ""
+    def _trial(self, batch: Ragged, *, laid_out: bool) -> Tensor:
+        return (self._laid_out if laid_out else self._padded)(batch, False)[0]

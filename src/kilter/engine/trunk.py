@@ -1,0 +1,143 @@
+"""What Scorer and Valuer stand on: a transformers model whose trunk runs over a ragged batch and gives hidden states.
+
+Whether a model can be laid out ragged is not looked up but tried: a small forest goes through it, and what is read must
+be what the ordinary forward gives. A model that fails (its attention is its own, or its layers carry a state along the
+row) is run with padding, which costs time and memory but not correctness; a warning says so.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from kilter.engine.attention import NAME
+from kilter.engine.batch import Ragged, Tree, collate
+
+# What a trial may differ by, in the unit of `Trunk._distance`: rounding, for the precision of the weights.
+ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-6}
+
+
+class Trunk(nn.Module):
+    """Wraps a transformers model (or a PEFT model of one), whose weights it shares.
+
+    While it exists the model's attention is "kilter", which without a layout is the ordinary one; `release` puts back
+    what was there. Dropout is off: the model is in evaluation mode. What is read from the hidden states is the
+    subclass's matter: it has a `forward`, and `_trial` and `_distance` for the test of the layout.
+    """
+
+    reads = "results"  # what the trial compares, in the words of the warning
+
+    def __init__(self, model: Any, *, ragged: bool | None = None, bf16: bool = False) -> None:
+        """`ragged`: whether to lay batches out; None tries it, and warns where it cannot be. `bf16`: under autocast."""
+        super().__init__()
+        self.model = model.eval()
+        self.bf16 = bf16
+        self._before = self._plain.config._attn_implementation
+        self.ragged = bool(ragged)
+        if ragged is None:
+            obstacle = self._obstacle()
+            self.ragged = not obstacle
+            if obstacle:
+                name = type(self._plain).__name__
+                warnings.warn(f"{name} is trained with padding, which is slower: {obstacle}.", stacklevel=3)
+        if self.ragged:
+            self._plain.set_attn_implementation(NAME)
+
+    @property
+    def _plain(self) -> Any:
+        """The transformers model itself, below PEFT's wrapping."""
+        return below(self.model)
+
+    def release(self) -> None:
+        """Give the model back its own attention."""
+        self._plain.set_attn_implementation(self._before)
+
+    def checkpoint_activations(self) -> None:
+        """Compute each layer's activations again on the way back instead of keeping them (less memory, more time)."""
+        plain = self._plain
+        # Its older name is what transformers 5.0 has.
+        enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+        for layer in plain.modules():
+            # transformers checkpoints layers in training mode only; no dropout may come along with it.
+            if isinstance(layer, GradientCheckpointingLayer):
+                layer.training = True
+                for name in [n for n, value in vars(layer).items() if "drop" in n and isinstance(value, float)]:
+                    setattr(layer, name, 0.0)
+
+    def _autocast(self, batch: Ragged) -> torch.autocast:
+        return torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def _hidden(self, batch: Ragged) -> Tensor:
+        """Return the hidden state [T, H] of every token of a batch that is laid out."""
+        # A mask of four dimensions is taken as ready by every architecture; the attention function does not look at it.
+        ready = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=batch.tokens.device)
+        found: Tensor = self._plain.base_model(
+            input_ids=batch.tokens[None],
+            position_ids=batch.positions[None],
+            attention_mask=ready,
+            use_cache=False,
+            layout=batch.layout,
+        ).last_hidden_state[0]
+        return found
+
+    def _rows(self, batch: Ragged) -> tuple[Tensor, Tensor]:
+        """Return every response in a row of its own, behind its prompt: tokens and attention mask, [R, longest]."""
+        segments = batch.layout.segments
+        rows = []
+        for leaf in batch.leaves:
+            start, length, parent = segments[leaf]
+            row = batch.tokens[start : start + length]
+            while parent >= 0:
+                start, length, parent = segments[parent]
+                row = torch.cat((batch.tokens[start : start + length], row))
+            rows.append(row)
+        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return tokens, nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+
+    def _trial(self, batch: Ragged, *, laid_out: bool) -> Tensor:
+        """Return what is compared between the layout and the ordinary forward."""
+        raise NotImplementedError
+
+    def _distance(self, found: Tensor, ordinary: Tensor) -> float:
+        """Return how far two results of `_trial` are apart."""
+        return float((found - ordinary).abs().max())
+
+    @torch.no_grad()
+    def _obstacle(self) -> str:
+        """Return why this model cannot be laid out, or an empty string; tried on a forest of 21 tokens."""
+        plain = self._plain
+        config = plain.config.get_text_config()
+        kinds = set(getattr(config, "layer_types", None) or ())
+        if strange := sorted(kinds - {"full_attention", "sliding_attention"}):
+            return f"it has layers of the kind {strange[0]}"
+        size = config.vocab_size
+        draw = [(7 * i + 3) % size for i in range(21)]
+        masks = [[True] * 4, [True] * 3]
+        trees = [Tree(draw[:5], [draw[5:9], draw[9:12]], masks), Tree(draw[12:15], [draw[15:21]], [[True] * 6])]
+        batch = collate(trees).to(next(plain.parameters()).device)
+        batch.layout.watch = []
+        try:
+            ordinary = self._trial(batch, laid_out=False)
+            plain.set_attn_implementation(NAME)
+            found = self._trial(batch, laid_out=True)
+        except Exception as error:  # any model at all may stand here, and refuse in any way
+            return f"it does not take a layout ({type(error).__name__}: {str(error).splitlines()[0]})"
+        finally:
+            plain.set_attn_implementation(self._before)
+        sliding = "sliding_attention" in kinds or (not kinds and getattr(config, "sliding_window", None) is not None)
+        if sliding and all(window is None for window in batch.layout.watch):
+            return "its sliding window does not reach the attention function"
+        off = self._distance(found, ordinary)
+        if not off <= ROUNDING.get(plain.dtype, 0.1):
+            return f"its {self.reads} come out different by {off:.2g}"
+        return ""
+
+
+def below(model: Any) -> Any:
+    """Return the transformers model itself, below PEFT's wrapping where there is one."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
