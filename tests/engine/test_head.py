@@ -8,18 +8,21 @@ from kilter.engine import head
 from kilter.engine.head import log_probs
 
 
-def plain(hidden, weight, bias, targets, scale, softcap):
+def plain(hidden, weight, bias, targets, scale, softcap, temperature):
     logits = F.linear(hidden, weight, bias) * scale
     if softcap is not None:
         logits = torch.tanh(logits / softcap) * softcap
-    logs = torch.log_softmax(logits, -1)
+    logs = torch.log_softmax(logits / temperature, -1)
     return logs.gather(1, targets[:, None])[:, 0], -(logs.exp() * logs).sum(-1)
 
 
 @pytest.mark.parametrize("chunk", [50, 400, 2**20])
 @pytest.mark.parametrize("keep", [0, 2**28])
-@pytest.mark.parametrize(("scale", "softcap", "biased"), [(1.0, None, False), (0.5, None, True), (2.0, 1.5, True)])
-def test_values_and_gradients_do_not_depend_on_chunks(monkeypatch, chunk, keep, scale, softcap, biased):
+@pytest.mark.parametrize(
+    ("scale", "softcap", "temperature", "biased"),
+    [(1.0, None, 1.0, False), (0.5, None, 0.7, True), (2.0, 1.5, 1.0, True), (2.0, 1.5, 0.7, True)],
+)
+def test_values_and_gradients_do_not_depend_on_chunks(monkeypatch, chunk, keep, scale, softcap, temperature, biased):
     monkeypatch.setitem(head.CHUNK, "cpu", chunk)
     monkeypatch.setitem(head.KEEP, "cpu", keep)
     torch.manual_seed(0)
@@ -29,8 +32,9 @@ def test_values_and_gradients_do_not_depend_on_chunks(monkeypatch, chunk, keep, 
     targets, slope, slope2 = torch.randint(0, 41, (23,)), torch.randn(23), torch.randn(23)
     inputs = [x for x in (hidden, weight, bias) if x is not None]
     for entropy in (False, True):
-        found, spread = log_probs(hidden, weight, bias, targets, scale=scale, softcap=softcap, entropy=entropy)
-        expected, expected_spread = plain(hidden, weight, bias, targets, scale, softcap)
+        bent = {"scale": scale, "softcap": softcap, "temperature": temperature}
+        found, spread = log_probs(hidden, weight, bias, targets, **bent, entropy=entropy)
+        expected, expected_spread = plain(hidden, weight, bias, targets, **bent)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
         total, due = (found * slope).sum(), (expected * slope).sum()
         if entropy:

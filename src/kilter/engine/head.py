@@ -23,13 +23,15 @@ KEEP = {"cpu": 2**28, "cuda": 2**30}
 class LogProbs:
     """Log-probs of the P scored tokens of R responses, in nats.
 
-    tokens [P], fp32; owner [P], the response of each; lengths [R], scored tokens of each; entropy [P] where asked for.
+    tokens [P], fp32; owner [P], the response of each; lengths [R], scored tokens of each; entropy [P] where asked for;
+    values [P] where a critic learns along: what it expects before each of the tokens.
     """
 
     tokens: Tensor
     owner: Tensor
     lengths: Tensor
     entropy: Tensor | None = None
+    values: Tensor | None = None
 
     def sum(self) -> Tensor:
         """Return [R]: log-probs of whole responses (0 for one without scored tokens)."""
@@ -41,7 +43,7 @@ class LogProbs:
 
     def with_tokens(self, tokens: Tensor) -> LogProbs:
         """Return the same layout with other log-probs [P], such as a reference's."""
-        return replace(self, tokens=tokens.to(self.tokens.device), entropy=None)
+        return replace(self, tokens=tokens.to(self.tokens.device), entropy=None, values=None)
 
 
 def log_probs(
@@ -52,17 +54,21 @@ def log_probs(
     *,
     scale: float = 1.0,
     softcap: float | None = None,
+    temperature: float = 1.0,
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return log softmax(z) of each target [P] and the entropy [P] (or None), where z = softcap(scale (W h + b)).
+    """Return log softmax(z / temperature) of each target [P] and the entropy [P] (or None).
 
-    hidden [P, H], weight [V, H], bias [V] or None, targets [P]. Results are fp32; softcap(z) = c tanh(z / c).
+    z = softcap(scale (W h + b)), softcap(z) = c tanh(z / c). hidden [P, H], weight [V, H], bias [V] or None,
+    targets [P]. Results are fp32.
     """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         kind = torch.get_autocast_dtype(device)
         hidden, weight, bias = hidden.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
-    found, spread = _Head.apply(hidden, weight, bias, targets, scale, softcap, entropy)
+    if softcap is None:
+        scale, temperature = scale / temperature, 1.0
+    found, spread = _Head.apply(hidden, weight, bias, targets, scale, softcap, temperature, entropy)
     return found, spread if entropy else None
 
 
@@ -76,6 +82,7 @@ class _Head(torch.autograd.Function):
         targets: Tensor,
         scale: float,
         softcap: float | None,
+        temperature: float,
         entropy: bool,
     ) -> tuple[Tensor, Tensor]:
         count, vocabulary = len(hidden), len(weight)
@@ -86,7 +93,7 @@ class _Head(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad) and plain and size <= KEEP.get(hidden.device.type, 2**28)
         kept = hidden.new_empty((count, vocabulary)) if wanted else None
         for part in _parts(count, vocabulary, hidden.device.type):
-            logs, _ = _log_softmax(hidden[part], weight, bias, scale, softcap)
+            logs, _ = _log_softmax(hidden[part], weight, bias, scale, softcap, temperature)
             found[part] = logs.gather(1, targets[part, None])[:, 0]
             if kept is not None:
                 torch.exp(logs, out=logs)
@@ -94,13 +101,13 @@ class _Head(torch.autograd.Function):
             elif entropy:
                 spread[part] = -(logs.exp() * logs).sum(-1)
         ctx.save_for_backward(hidden, weight, bias, targets, kept, spread)
-        ctx.options = (scale, softcap, entropy)
+        ctx.options = (scale, softcap, temperature, entropy)
         return found, spread
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, grad_spread: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         hidden, weight, bias, targets, kept, spread = ctx.saved_tensors
-        scale, softcap, entropy = ctx.options
+        scale, softcap, temperature, entropy = ctx.options
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         wants_bias = wants_bias and bias is not None
         if kept is not None:
@@ -111,13 +118,13 @@ class _Head(torch.autograd.Function):
             grad_hidden = kept @ weight if wants_hidden else None
             grad_weight = kept.T @ hidden if wants_weight else None
             grad_bias = kept.sum(0, dtype=torch.float32).to(bias.dtype) if wants_bias else None
-            return grad_hidden, grad_weight, grad_bias, None, None, None, None
+            return grad_hidden, grad_weight, grad_bias, *([None] * 5)
 
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         total = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
         total_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
         for part in _parts(len(hidden), len(weight), hidden.device.type):
-            logs, bent = _log_softmax(hidden[part], weight, bias, scale, softcap)
+            logs, bent = _log_softmax(hidden[part], weight, bias, scale, softcap, temperature)
             g, soft = grad[part, None], logs.exp()
             slope = soft * -g
             if entropy:
@@ -125,7 +132,7 @@ class _Head(torch.autograd.Function):
             slope.scatter_add_(1, targets[part, None], g)
             if bent is not None and softcap is not None:
                 slope *= 1 - (bent / softcap) ** 2
-            slope = slope.mul_(scale).to(hidden.dtype)
+            slope = slope.mul_(scale / temperature).to(hidden.dtype)
             if grad_hidden is not None:
                 grad_hidden[part] = slope @ weight
             if total is not None:
@@ -133,7 +140,7 @@ class _Head(torch.autograd.Function):
             if total_bias is not None:
                 total_bias += slope.sum(0, dtype=torch.float32)
         grad_weight = None if total is None else total.to(weight.dtype)
-        return grad_hidden, grad_weight, None if total_bias is None else total_bias.to(bias.dtype), *([None] * 4)
+        return grad_hidden, grad_weight, None if total_bias is None else total_bias.to(bias.dtype), *([None] * 5)
 
 
 def _parts(count: int, vocabulary: int, device: str) -> list[slice]:
@@ -142,7 +149,7 @@ def _parts(count: int, vocabulary: int, device: str) -> list[slice]:
 
 
 def _log_softmax(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, softcap: float | None
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, softcap: float | None, temperature: float
 ) -> tuple[Tensor, Tensor | None]:
     """Return fp32 log-softmax [C, V] and, under a softcap, the capped logits."""
     logits = F.linear(hidden, weight, bias)
@@ -151,4 +158,4 @@ def _log_softmax(
     if softcap is None:
         return F.log_softmax(logits, dim=-1, dtype=torch.float32), None
     bent = torch.tanh(logits / softcap) * softcap
-    return F.log_softmax(bent, dim=-1, dtype=torch.float32), bent
+    return F.log_softmax(bent / temperature, dim=-1, dtype=torch.float32), bent
