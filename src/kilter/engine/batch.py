@@ -76,8 +76,9 @@ class Groups:
 
     def to(self, device: torch.device) -> Groups:
         """Return the same with its tensors on `device`."""
-        held: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Groups(**{name: None if value is None else value.to(device) for name, value in held.items()})
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in held.items()}
+        return Groups(**moved)
 
 
 @dataclass(slots=True)
