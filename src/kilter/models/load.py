@@ -13,11 +13,18 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from kilter import hub
-from kilter.engine.template import ensure_template
+from kilter.engine.template import end_ids, ensure_template
+from kilter.engine.turns import special_ids
 from kilter.errors import KilterError, first_line, nearest
 from kilter.models.protocol import Model
 
@@ -26,10 +33,11 @@ EXPECTED = f"a bundled one ({', '.join(BUNDLED)}), a folder, a hub id, or http:/
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 UNWANTED = ["original/*", "consolidated*", "onnx/*"]  # the same weights once more, for other software
 SERVER = ("http://", "https://")
+CLASSIFIER = "ForSequenceClassification"
 
 
 def load(name: str) -> Model:
-    """Return the model called `name`, ready to be asked.
+    """Return the model called `name`: one to be asked, or of a reward model's checkpoint one that judges (Rewarder).
 
     Raises KilterError where there is none, where a checkpoint is incomplete, or where the hub cannot be reached.
     """
@@ -37,6 +45,10 @@ def load(name: str) -> Model:
         from kilter.models.server import Server
 
         return Server(name)
+    if is_reward_model(checkpoint(name)):
+        from kilter.models.rewarder import Rewarder
+
+        return Rewarder(name)
     from kilter.models.local import Local
 
     return Local(name)
@@ -57,32 +69,104 @@ def checkpoint(name: str) -> Path:
     return _checked(_fetched(name), name)
 
 
+def is_reward_model(folder: Path) -> bool:
+    """Whether the checkpoint in `folder` classifies sequences, which with one label is a reward model."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # whoever loads it says what is wrong
+    return any(str(name).endswith(CLASSIFIER) for name in config.get("architectures") or ())
+
+
 def load_weights(name: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return the causal language model and the tokenizer called `name`, the tokenizer with a chat template.
 
-    Only safetensors are read and no code of the repository is run. Raises KilterError as `checkpoint` does, and for
-    an architecture that transformers does not know.
+    Only safetensors are read and no code of the repository is run. Raises KilterError as `checkpoint` does, for a
+    reward model, and for an architecture that transformers does not know.
     """
     folder = checkpoint(name)
+    if is_reward_model(folder):
+        raise KilterError(f"'{name}' is a reward model, which writes no text; give a language model here.")
+    model, tokenizer, missing = _loaded(AutoModelForCausalLM, folder, name, dtype)
+    _complain(missing, name)
+    return model, tokenizer
+
+
+def load_value_model(
+    name: str, dtype: torch.dtype = torch.float32, *, trained: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Return the reward model called `name`, a causal sequence classifier with one label, and its tokenizer.
+
+    Of a language model's checkpoint one is made: the trunk's weights, a head of zeros (so that it begins by saying 0 of
+    everything, and no seed matters), and a padding token that ends no response, where there is one. `trained` refuses
+    that. Raises KilterError as `checkpoint` does, for a model of several labels, and for one that reads both ways.
+    """
+    folder = checkpoint(name)
+    ready = is_reward_model(folder)
+    if trained and not ready:
+        raise KilterError(
+            f"'{name}' is a language model, and a reward model is due here; make one of it with "
+            f"`kilter train reward --model {name} --data F --out DIR`."
+        )
+    model, tokenizer, missing = _loaded(
+        AutoModelForSequenceClassification, folder, name, dtype, **({} if ready else {"num_labels": 1})
+    )
+    head: Any = getattr(model, "score", None)
+    if not isinstance(head, torch.nn.Linear):
+        kind = type(model).__name__
+        raise KilterError(f"'{name}' is a {kind}, which is no causal reward model; choose one of a decoder.")
+    if model.config.num_labels != 1:
+        raise KilterError(
+            f"'{name}' tells {model.config.num_labels} classes apart, and a reward model says one number; "
+            "choose a checkpoint with num_labels 1."
+        )
+    if not ready:
+        missing = [key for key in missing if not key.startswith("score.")]
+        torch.nn.init.zeros_(head.weight)
+        _pad(model, tokenizer)
+    _complain(missing, name)
+    return model, tokenizer
+
+
+def _loaded(
+    auto: Any, folder: Path, name: str, dtype: torch.dtype, **settings: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
+    """Return the model as the class `auto` loads it, its tokenizer, and the weights that the checkpoint lacks."""
     try:
         with _quietly():
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+            loaded: Any = auto.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **settings
             )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         raise KilterError(f"'{name}' cannot be loaded ({first_line(error)}); check that folder.") from error
     model, found = loaded
-    if missing := sorted(found["missing_keys"]):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise KilterError(f"'{name}' lacks the weights {missing[0]}{more}; fetch or make it again.")
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise KilterError(
             f"The tokenizer of '{name}' has {len(tokenizer)} tokens, its model {rows}; put its own tokenizer there."
         )
     ensure_template(tokenizer)
-    return model, tokenizer
+    return model, tokenizer, sorted(found["missing_keys"])
+
+
+def _complain(missing: list[str], name: str) -> None:
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise KilterError(f"'{name}' lacks the weights {missing[0]}{more}; fetch or make it again.")
+
+
+def _pad(model: Any, tokenizer: Any) -> None:
+    """Settle the padding token: transformers reads a score at the last token that is none.
+
+    So it must end no response. Where every special token may (GPT-2 has one), the score is read before the end; we and
+    transformers then agree on that too.
+    """
+    ends = end_ids(tokenizer)
+    known = [tokenizer.pad_token_id, tokenizer.unk_token_id, *sorted(special_ids(tokenizer) - {tokenizer.bos_token_id})]
+    choice = [token for token in [*known, tokenizer.bos_token_id] if token is not None and token not in ends]
+    tokenizer.pad_token_id = choice[0] if choice else min(ends)
+    model.config.get_text_config().pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
 
 
 @contextmanager
