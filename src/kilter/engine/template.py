@@ -175,22 +175,12 @@ class _Draft:
         """Take the ids of the pieces from `ids` and put them together, as far as they fit."""
         prompt, scored = _joined(self.prompt, ids)
         responses = [_joined(response, ids) for response in self.responses]
-        kept = [k for k, (tokens, _) in enumerate(responses) if tokens]
-        for _ in range(len(responses) - len(kept)):
-            dropped.add("empty")
-        if max_length is not None:
-            room = max_length - min(len(prompt), max(1, int(max_length * LEAST_PROMPT)))
-            short = [k for k in kept if len(responses[k][0]) <= room]
-            for _ in range(len(kept) - len(short)):
-                dropped.add(f"over {max_length} tokens")
-            kept = short
-            longest = max((len(responses[k][0]) for k in kept), default=0)
-            prompt = _cut_left(tokenizer, prompt, max_length - longest)
-            scored = scored[len(scored) - len(prompt) :]
+        prompt, kept = fitted(tokenizer, prompt, [len(tokens) for tokens, _ in responses], max_length, dropped)
+        scored = scored[len(scored) - len(prompt) :]
         if not kept:
             return None
         if self.group:
-            self.info.update(_judgements(self.group, kept))
+            self.info.update(judgements(self.group, kept))
         return Tree(
             prompt=prompt,
             responses=[responses[k][0] for k in kept],
@@ -275,6 +265,30 @@ def _joined(pieces: list[tuple[str, bool]], ids: Iterator[list[int]]) -> tuple[l
     return tokens, mask
 
 
+def fitted(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: list[int],
+    lengths: Sequence[int],
+    max_length: int | None,
+    dropped: Dropped,
+) -> tuple[list[int], list[int]]:
+    """Return the prompt, cut to make room, and which of the responses of these lengths stay; count the others.
+
+    The rule is that of `trees`.
+    """
+    kept = [k for k, length in enumerate(lengths) if length]
+    for _ in range(len(lengths) - len(kept)):
+        dropped.add("empty")
+    if max_length is None:
+        return prompt, kept
+    room = max_length - min(len(prompt), max(1, int(max_length * LEAST_PROMPT)))
+    short = [k for k in kept if lengths[k] <= room]
+    for _ in range(len(kept) - len(short)):
+        dropped.add(f"over {max_length} tokens")
+    longest = max((lengths[k] for k in short), default=0)
+    return _cut_left(tokenizer, prompt, max_length - longest), short
+
+
 def _cut_left(tokenizer: PreTrainedTokenizerBase, ids: list[int], room: int) -> list[int]:
     """Return the last `room` ids; a leading bos stays, for many models attend to it always."""
     if len(ids) <= room:
@@ -284,7 +298,7 @@ def _cut_left(tokenizer: PreTrainedTokenizerBase, ids: list[int], room: int) -> 
     return ids[len(ids) - room :] if room > 0 else []
 
 
-def _judgements(group: Group, kept: list[int]) -> dict[str, Any]:
+def judgements(group: Group, kept: list[int]) -> dict[str, Any]:
     """Return what the group says about the responses that were kept, by their new indices."""
     order, row = group.order(), {k: i for i, k in enumerate(kept)}
     return {
