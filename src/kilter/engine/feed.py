@@ -50,6 +50,8 @@ class Feed:
         """Return the trees of a step and their numbers in the whole (of made ones: in the step)."""
         if callable(self.source):
             made = list(self.source(step))
+            if not made:
+                raise KilterError(f"The source made nothing to learn from for step {step + 1}; look at what it keeps.")
             return list(range(len(made))), made
         epoch, part = divmod(step, self.steps_an_epoch)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)

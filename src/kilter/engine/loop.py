@@ -12,9 +12,9 @@ import atexit
 import inspect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from accelerate import Accelerator
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from kilter.engine import checkpoint
+from kilter.engine import checkpoint, finished
 from kilter.engine.batch import collate, deal
 from kilter.engine.feed import Feed, Source
 from kilter.engine.interrupt import Wish, held_back
@@ -40,6 +40,8 @@ from kilter.store import fingerprint
 
 # Below this many parameters bf16 is no faster on a CPU.
 WORTH_BF16 = 200_000
+METRICS = "metrics.jsonl"
+ASIDE = {"log_every", "checkpoint_every"}  # options that change nothing of the course
 
 
 class LoopOptions(BaseModel):
@@ -88,7 +90,10 @@ Objective = Callable[..., Loss]
 
 @dataclass(slots=True)
 class TrainResult:
-    """A finished run: the loss of every step (nats, as the objective weighs), tokens computed, seconds, peak bytes."""
+    """A finished run: the loss of every step (nats, as the objective weighs), tokens computed, seconds, peak bytes.
+
+    `notes` are sentences on what was left out or cut; `kept` where the run was finished before and nothing was trained.
+    """
 
     out: Path
     metrics: Path
@@ -97,6 +102,8 @@ class TrainResult:
     tokens: int
     seconds: float
     peak_memory: int
+    notes: list[str] = field(default_factory=list)
+    kept: bool = False
 
 
 def train(
@@ -108,6 +115,8 @@ def train(
     *,
     reference: Any | None = None,
     tokenizer: Any | None = None,
+    notes: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> TrainResult:
     """Train `model` (a transformers causal LM or reward model in fp32, changed in place); leave a checkpoint in `out`.
 
@@ -115,14 +124,23 @@ def train(
     from the step's number to the trees of that step (then `options.steps` is due). `objective(policy, group)` or
     `objective(policy, reference, group)` gets LogProbs and Groups and returns a Loss; the reference policy is the model
     as it is at the start, or the model given as `reference`. `out` gets metrics.jsonl, and states to continue from
-    while the run goes: the same call continues there. `tokenizer` is saved along.
+    while the run goes: the same call continues there; where the run is finished it returns what that found, and leaves
+    `model` as it is. `tokenizer` is saved along, `notes` on the data are kept with the result. `overwrite` trains over
+    whatever is there.
 
-    Raises KilterError for no trees, a loss that is not finite, a disk that is full, a folder that another run began.
+    Raises KilterError for no trees, a loss that is not finite, a disk that is full, a folder that holds another run.
     """
+    out, feed = make_folder(out), Feed.of(trees, **_of(options))
+    mark, settings = _mark(model, reference, feed, objective, options), _settings(objective, options)
+    if (told := finished.admit(out, mark, settings, overwrite=overwrite)) is not None:
+        _tidy(out)
+        known = {name: told[name] for name in TrainResult.__dataclass_fields__ if name in told}
+        return TrainResult(**known | {"out": out, "metrics": out / METRICS, "kept": True})
     with torch.random.fork_rng():
-        loop = _Loop(model, Feed.of(trees, **_of(options)), objective, options, make_folder(out), reference)
+        loop = _Loop(model, feed, objective, options, out, reference, mark)
         try:
-            return loop.run(tokenizer)
+            result = loop.run(tokenizer, {"notes": list(notes), "mark": mark, "options": settings})
+            return replace(result, notes=list(notes))
         finally:
             loop.scorer.release()
 
@@ -131,13 +149,20 @@ class _Loop:
     """One run: what it holds between steps."""
 
     def __init__(
-        self, model: Any, feed: Feed, objective: Objective, options: LoopOptions, out: Path, reference: Any | None
+        self,
+        model: Any,
+        feed: Feed,
+        objective: Objective,
+        options: LoopOptions,
+        out: Path,
+        reference: Any | None,
+        mark: str,
     ) -> None:
         self.model, self.feed, self.objective, self.options, self.out = model, feed, objective, options, out
         self.accelerator = _accelerator()
         self.device = self.accelerator.device
         model.to(self.device)
-        self.mark = _mark(model, reference, feed, objective, options)
+        self.mark = mark
         self.scorer = module_for(model, bf16=_bf16(model, options.precision, self.device))
         self.reference: Reference | None = None
         if "reference" in inspect.signature(objective).parameters:
@@ -165,10 +190,10 @@ class _Loop:
     def seconds(self) -> float:
         return self.before + time.perf_counter() - self.started
 
-    def run(self, tokenizer: Any | None) -> TrainResult:
-        """Take the steps that are left and write what the run leaves."""
+    def run(self, tokenizer: Any | None, facts: dict[str, Any]) -> TrainResult:
+        """Take the steps that are left and write what the run leaves; `facts` go into training.json as well."""
         main, total, options = self.accelerator.is_main_process, self.feed.total, self.options
-        metrics, every = self.out / "metrics.jsonl", options.checkpoint_every
+        metrics, every = self.out / METRICS, options.checkpoint_every
         # Of several processes each would have to stop at the same step: there Ctrl-C interrupts at once.
         hold = nullcontext(Wish()) if self.accelerator.num_processes > 1 else held_back()
         with Log(metrics, total, self.done, quiet=not main) as log, hold as wish:
@@ -180,19 +205,19 @@ class _Loop:
                 if keep or self.done % options.log_every == 0 or self.done == total:
                     self._log(log)
                 if keep and main:
-                    facts = {"mark": self.mark, "losses": self.losses, "tokens": self.tokens, "seconds": self.seconds}
-                    checkpoint.save_state(self.out, self.done, self.model, self.optimizer, facts)
+                    so_far = {"mark": self.mark, "losses": self.losses, "tokens": self.tokens, "seconds": self.seconds}
+                    checkpoint.save_state(self.out, self.done, self.model, self.optimizer, so_far)
                 if wish.stop and self.done < total:
                     raise KeyboardInterrupt
         memory = peak_memory(self.device)
         result = TrainResult(self.out, metrics, total, self.losses, self.tokens, self.seconds, memory)
         self.scorer.release()
         if main:
+            told = {key: value for key, value in asdict(result).items() if key not in ("out", "metrics", "kept")}
+            # Before the model, whose config.json, written last, says that all is there.
+            write_json(self.out / finished.FILE, told | facts)
             checkpoint.save_model(self.model, tokenizer, self.out)
-            told = {key: value for key, value in asdict(result).items() if key not in ("out", "metrics")}
-            write_json(self.out / "training.json", told | {"options": options.model_dump()})
-            checkpoint.drop_states(self.out)
-            (self.out / REFERENCE).unlink(missing_ok=True)
+            _tidy(self.out)
         self.accelerator.wait_for_everyone()
         return result
 
@@ -269,11 +294,6 @@ class _Loop:
         if state is None:
             return 0, [], 0, 0.0
         facts = checkpoint.read_facts(state)
-        if facts["mark"] != self.mark:
-            raise KilterError(
-                f"{self.out} holds an unfinished run with another model, data or options; "
-                "choose another folder, or delete that one."
-            )
         checkpoint.load_state(state, self.model, self.optimizer)
         return facts["step"], facts["losses"], facts["tokens"], facts["seconds"]
 
@@ -308,15 +328,32 @@ def _bf16(model: Any, precision: str, device: torch.device) -> bool:
     return fast and sum(p.numel() for p in model.parameters()) >= WORTH_BF16
 
 
-def _mark(model: Any, reference: Any | None, feed: Feed, objective: Objective, options: LoopOptions) -> str:
-    """Return a hash of what decides a run's course: a state with another one is not continued."""
+def _told(objective: Objective) -> tuple[str, dict[str, Any]]:
+    """Return an objective's name and the options that it was given."""
     inner = objective.func if isinstance(objective, partial) else objective
     given = objective.keywords if isinstance(objective, partial) else {}
+    return getattr(inner, "__qualname__", type(inner).__name__), given
+
+
+def _settings(objective: Objective, options: LoopOptions) -> dict[str, Any]:
+    """Return by name, as JSON can hold it, what decides a run beside its model and data."""
+    name, given = _told(objective)
+    plain = {key: value if isinstance(value, str | int | float | None) else str(value) for key, value in given.items()}
+    return {"method": name, **options.model_dump(exclude=ASIDE), **plain}
+
+
+def _mark(model: Any, reference: Any | None, feed: Feed, objective: Objective, options: LoopOptions) -> str:
+    """Return a hash of what decides a run's course: a state with another one is not continued."""
     weights = [
         (name, tuple(p.shape), float(p.detach().reshape(-1)[:64].double().sum()))
         for each in (model, reference)
         if each is not None
         for name, p in each.named_parameters()
     ]
-    told = options.model_dump(exclude={"log_every", "checkpoint_every"})
-    return fingerprint(getattr(inner, "__qualname__", type(inner).__name__), given, weights, told, feed.digest())
+    return fingerprint(*_told(objective), weights, options.model_dump(exclude=ASIDE), feed.digest())
+
+
+def _tidy(out: Path) -> None:
+    """Remove what only an unfinished run needs."""
+    checkpoint.drop_states(out)
+    (out / REFERENCE).unlink(missing_ok=True)
