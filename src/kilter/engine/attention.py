@@ -57,7 +57,11 @@ def attention(
         layout.watch.append(sliding_window)
     plan = layout.plan(query.device)
     kind = _compute_dtype(value)
-    flat = [x[0].transpose(0, 1).to(kind) for x in (query, key, value)]
+    parts = [query[0], key[0], value[0]]
+    if layout.front is not None:
+        first = layout.front[module.layer_idx]  # type: ignore[index]
+        parts[1:] = [torch.cat((new.to(old.dtype), old), dim=1) for new, old in zip(first, parts[1:], strict=True)]
+    flat = [x.transpose(0, 1).to(kind) for x in parts]
     results = []
     for call in plan.calls:
         q, k, v = (_rows(x, i, call.rows) for x, i in zip(flat, (call.queries, call.keys, call.keys), strict=True))

@@ -6,11 +6,14 @@ segments above. `Layout.plan` turns it into as few calls of batched attention as
 - a prompt and its first response stand side by side and are one causal run;
 - causal runs of about one length are one call (padding at a run's end needs no mask, nothing real looks there);
 - the other responses attend to (prompt, themselves), about equal ones in one call.
+
+What stands before every sequence alike (an adapter's virtual tokens) is there once: as a root above all others, or,
+where it has keys and values but no hidden states, as a front that every query sees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -35,10 +38,10 @@ class Segment(NamedTuple):
 class Call:
     """One batched attention: n rows of Lq queries over Lk keys.
 
-    `queries` [n, Lq] and `keys` [n, Lk] are indices into the flat row, or None where the n rows of one length stand in
-    the flat row as they are, all of it. `query_at` [n, Lq] and `key_at` [n, Lk] are places in the sequence: a query
-    looks at keys no later than itself. Padding repeats a row's last query, and a padded key is later than anything.
-    `causal` says that the two are the same, so that a plain causal kernel gives the same.
+    `queries` [n, Lq] and `keys` [n, Lk] are indices into the flat row (keys: with the front before it), or None where
+    the n rows of one length stand in the flat row as they are, all of it. `query_at` [n, Lq] and `key_at` [n, Lk] are
+    places in the sequence: a query looks at keys no later than itself. Padding repeats a row's last query, and a padded
+    key is later than anything. `causal` says that the two are the same, so that a plain causal kernel gives the same.
     """
 
     rows: int
@@ -85,12 +88,24 @@ class Layout:
     """A forest of segments over `length` tokens. Segments stand in the row in their order, without gaps.
 
     `watch`, where it is a list, is told the sliding window of every layer that asks for attention (a trial of a model).
+    `front` holds for every layer keys and values [Hkv, ahead, D] of places before the row that every token sees.
     """
 
     segments: tuple[Segment, ...]
     length: int
     watch: list[int | None] | None = None
+    ahead: int = 0
+    front: Mapping[int, tuple[Tensor, Tensor]] | None = None
     _plans: dict[torch.device, Plan] = field(default_factory=dict, repr=False)
+
+    def below_root(self, count: int) -> Layout:
+        """Return the layout of a row with `count` tokens more at its beginning, a root above all of this one's."""
+        shifted = [Segment(s.start + count, s.length, s.parent + 1 if s.parent >= 0 else 0) for s in self.segments]
+        return Layout((Segment(0, count, -1), *shifted), self.length + count, self.watch)
+
+    def behind(self, front: Mapping[int, tuple[Tensor, Tensor]], count: int) -> Layout:
+        """Return the layout of the same row behind `count` places that have keys and values only."""
+        return Layout(self.segments, self.length, self.watch, count, front)
 
     def plan(self, device: torch.device) -> Plan:
         """Return the attention calls with their indices on `device`; worked out once."""
@@ -98,7 +113,7 @@ class Layout:
             calls: list[Call] = []
             places: list[np.ndarray] = []
             for group in _grouped(self._runs):
-                call, place = _call(group, self.length)
+                call, place = _call(group, self.length, self.ahead)
                 calls.append(call)
                 places.append(place)
             for call in calls:
@@ -121,8 +136,10 @@ class Layout:
                 continue
             above: list[tuple[int, int]] = []
             while parent >= 0:
-                above.insert(0, self.segments[parent][:2])
+                above.insert(0, (self.segments[parent].start + self.ahead, self.segments[parent].length))
                 parent = self.segments[parent].parent
+            if self.ahead:
+                above.insert(0, (0, self.ahead))
             run_of.append(len(runs))
             runs.append(_Run(start, length, above))
         return runs
@@ -130,7 +147,10 @@ class Layout:
 
 @dataclass(slots=True)
 class _Run:
-    """`length` tokens from `start` that see each other causally, and the (start, length) of all that they see above."""
+    """`length` tokens from `start` that see each other causally, and the (start, length) of all that they see above.
+
+    Starts of what is above count from the first place of the front, where there is one.
+    """
 
     start: int
     length: int
@@ -158,8 +178,11 @@ def _grouped(runs: Iterable[_Run]) -> list[list[_Run]]:
     return groups
 
 
-def _call(group: list[_Run], total: int) -> tuple[Call, np.ndarray]:
-    """Return the call of a group, and for every one of its outputs [n * Lq] its token (-1: padding)."""
+def _call(group: list[_Run], total: int, ahead: int) -> tuple[Call, np.ndarray]:
+    """Return the call of a group, and for every one of its outputs [n * Lq] its token (-1: padding).
+
+    Keys are those of `ahead` places before the row and of its `total` tokens.
+    """
     group = sorted(group, key=lambda r: r.start)
     rows, depth = len(group), max(run.depth for run in group)
     length = max(run.length for run in group)
@@ -170,15 +193,16 @@ def _call(group: list[_Run], total: int) -> tuple[Call, np.ndarray]:
     own = starts + np.minimum(step, lengths - 1)
     place = np.where(step < lengths, own, -1).reshape(-1)
     query_at = depths + np.minimum(step, lengths - 1)
-    key_at = np.where(step < lengths, depths + step, total + 1)
-    keys = own
+    never = ahead + total + 1
+    key_at = np.where(step < lengths, depths + step, never)
+    keys = own + ahead
     if depth:
         above = np.zeros((rows, depth), dtype=np.int64)
-        above_at = np.full((rows, depth), total + 1)
+        above_at = np.full((rows, depth), never)
         for row, run in enumerate(group):
             above[row, : run.depth] = np.concatenate([np.arange(s, s + n) for s, n in run.above])
             above_at[row, : run.depth] = np.arange(run.depth)
-        keys, key_at = np.concatenate((above, own), axis=1), np.concatenate((above_at, key_at), axis=1)
+        keys, key_at = np.concatenate((above, keys), axis=1), np.concatenate((above_at, key_at), axis=1)
     whole = not depth and rows * length == total and bool((lengths == length).all())
     as_tensor = torch.from_numpy
     call = Call(

@@ -44,7 +44,7 @@ class Scorer(Trunk):
     def _padded(self, batch: Ragged, entropy: bool) -> tuple[Tensor, Tensor | None]:
         """The model's own forward and logits, a row for each response."""
         tokens, seen = self._rows(batch)
-        logits = self.model(input_ids=tokens, attention_mask=seen, use_cache=False).logits
+        logits = self.model(input_ids=tokens, attention_mask=seen, use_cache=False).logits[:, -tokens.shape[1] :]
         logits = logits[batch.owner, batch.positions[batch.at]].float() / self.temperature
         logs = torch.log_softmax(logits, dim=-1)
         spread = -(logs.exp() * logs).sum(-1) if entropy else None

@@ -16,6 +16,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kilter.engine.attention import NAME
 from kilter.engine.batch import Ragged, Tree, collate
+from kilter.engine.virtual import has_front, virtual
+from kilter.errors import KilterError
 
 # What a trial may differ by, in the unit of `Trunk._distance`: rounding, for the precision of the weights.
 ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-6}
@@ -57,7 +59,15 @@ class Trunk(nn.Module):
         self._plain.set_attn_implementation(self._before)
 
     def checkpoint_activations(self) -> None:
-        """Compute each layer's activations again on the way back instead of keeping them (less memory, more time)."""
+        """Compute each layer's activations again on the way back instead of keeping them (less memory, more time).
+
+        Raises KilterError for a prefix adapter of a model that is run with padding: transformers would drop the prefix.
+        """
+        if not self.ragged and has_front(self.model):
+            raise KilterError(
+                f"{type(self._plain).__name__} is trained with padding, and its prefix would be lost where activations "
+                "are computed again; leave gradient_checkpointing off."
+            )
         plain = self._plain
         # Its older name is what transformers 5.0 has.
         enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
@@ -76,14 +86,12 @@ class Trunk(nn.Module):
         """Return the hidden state [T, H] of every token of a batch that is laid out."""
         # A mask of four dimensions is taken as ready by every architecture; the attention function does not look at it.
         ready = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=batch.tokens.device)
-        found: Tensor = self._plain.base_model(
-            input_ids=batch.tokens[None],
-            position_ids=batch.positions[None],
-            attention_mask=ready,
-            use_cache=False,
-            layout=batch.layout,
-        ).last_hidden_state[0]
-        return found
+        plain, before = self._plain, virtual(self.model)
+        given = {"input_ids": batch.tokens[None], "position_ids": batch.positions[None], "layout": batch.layout}
+        if before is not None:
+            given = before.lay(plain, batch)
+        found: Tensor = plain.base_model(**given, attention_mask=ready, use_cache=False).last_hidden_state[0]
+        return found[-len(batch.tokens) :]
 
     def _rows(self, batch: Ragged) -> tuple[Tensor, Tensor]:
         """Return every response in a row of its own, behind its prompt: tokens and attention mask, [R, longest]."""

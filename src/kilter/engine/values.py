@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kilter.engine.batch import Ragged
 from kilter.engine.scorer import Scorer
 from kilter.engine.trunk import Trunk, below
+from kilter.engine.virtual import rows
 from kilter.errors import KilterError
 
 
@@ -76,7 +77,8 @@ class Valuer(Trunk):
         if laid_out:
             return _States(self._hidden(batch), None)
         tokens, seen = self._rows(batch)
-        hidden = self._plain.base_model(input_ids=tokens, attention_mask=seen, use_cache=False).last_hidden_state
+        given = rows(self.model, self._plain, tokens, seen)
+        hidden = self._plain.base_model(**given, use_cache=False).last_hidden_state[:, -tokens.shape[1] :]
         return _States(hidden, batch.positions)
 
     def _value(self, states: Tensor) -> Tensor:
