@@ -39,14 +39,16 @@ __all__ = [
 ANCHORS = ("\n", ".")
 # Of a prompt that is cut to make room for a response, this share of max_length has to remain.
 LEAST_PROMPT = 1 / 8
+LONG = "over"  # begins the reason why a response that does not fit is left out
 CHUNK = 1024  # conversations tokenised in one call
 
 
 @dataclass(slots=True)
 class Dropped:
-    """Counts what could not become a tree, by reason."""
+    """Counts what could not become a tree, by reason, and prompts that were `cut` for their responses' sake."""
 
     reasons: Counter[str] = field(default_factory=Counter)
+    cut: int = 0
 
     def add(self, reason: str) -> None:
         """Count one response that was left out because of `reason` ("over 256 tokens")."""
@@ -56,6 +58,13 @@ class Dropped:
     def total(self) -> int:
         """The number of responses left out."""
         return self.reasons.total()
+
+    def split(self) -> tuple[Dropped, Dropped]:
+        """Return apart those that were too long, which more tokens would mend, and the others."""
+        parts = Dropped(), Dropped()
+        for reason, count in self.reasons.items():
+            parts[not reason.startswith(LONG)].reasons[reason] = count
+        return parts
 
     def __str__(self) -> str:
         """Return one sentence part, such as `3 responses left out (2 over 256 tokens, 1 with no assistant turn)`."""
@@ -135,7 +144,8 @@ def trees(
     A group becomes its prompt and its responses, each with the token that ends its turn. `max_length` tokens have to
     hold the prompt and any one response: a longer prompt loses tokens from the left (never its first token, if that
     is the tokenizer's bos), a response that does not leave an eighth of `max_length` (or all of a shorter prompt)
-    to the prompt is left out and counted in `dropped`. `info` has "id"; for a group also "kept" (indices of the
+    to the prompt is left out and counted in `dropped`, which also counts the prompts that were
+    cut. `info` has "id"; for a group also "kept" (indices of the
     responses that are in the tree), "order", "pairs" and "labels" of those.
 
     Raises KilterError if the chat template does not let the assistant's tokens be told from the others.
@@ -284,9 +294,11 @@ def fitted(
     room = max_length - min(len(prompt), max(1, int(max_length * LEAST_PROMPT)))
     short = [k for k in kept if lengths[k] <= room]
     for _ in range(len(kept) - len(short)):
-        dropped.add(f"over {max_length} tokens")
+        dropped.add(f"{LONG} {max_length} tokens")
     longest = max((lengths[k] for k in short), default=0)
-    return _cut_left(tokenizer, prompt, max_length - longest), short
+    left = _cut_left(tokenizer, prompt, max_length - longest)
+    dropped.cut += bool(short) and len(left) < len(prompt)
+    return left, short
 
 
 def _cut_left(tokenizer: PreTrainedTokenizerBase, ids: list[int], room: int) -> list[int]:

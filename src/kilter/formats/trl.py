@@ -134,15 +134,18 @@ def _write_kto(group: Group, losses: Losses) -> list[Row]:
 
 
 def _read_stepwise(row: Row, want: Want | None) -> list[Record]:
-    """The steps are one response, good if every step is; the steps themselves are kept in meta."""
+    """The steps are one response, good if every step is; the steps themselves are kept in meta.
+
+    A label is a verdict, or the share of continuations from there that came out right (Math-Shepherd's soft labels).
+    """
     steps = texts(row, "completions")
     labels = cell(row, "labels")
     if not isinstance(labels, list) or len(labels) != len(steps) or not steps:
         raise Unreadable("'completions' and 'labels' must be lists of the same length, not empty")
-    verdicts = [flag(label, "labels") for label in labels]
+    verdicts = [v if isinstance(v, float) and 0 <= v <= 1 else flag(v, "labels") for v in labels]
     prompt, meta = read_prompt(cell(row, "prompt"), "prompt")
     meta = {**meta, "steps": steps, "step_labels": verdicts}
-    return [Group(prompt, ["\n".join(steps)], labels=[all(verdicts)], meta=meta)]
+    return [Group(prompt, ["\n".join(steps)], labels=[all(v >= 0.5 for v in verdicts)], meta=meta)]
 
 
 def _write_stepwise(group: Group, losses: Losses) -> list[Row]:

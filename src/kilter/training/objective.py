@@ -1,20 +1,62 @@
-"""What kind of record an objective learns from, said beside it by a decorator."""
+"""What an objective learns from, said beside it by a decorator: a kind of record, or its own samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-Kind = Literal["demonstrations", "pairs", "scores", "labels"]
+Kind = Literal["demonstrations", "pairs", "scores", "labels", "steps", "prompts"]
+# A policy writes (a causal language model), a judge says a number (a reward model).
+Role = Literal["policy", "judge"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def learns_from(kind: Kind) -> Callable[[Function], Function]:
-    """Mark an objective: the driver reads such records, leaves out those without, and says so if none is left."""
+@dataclass(frozen=True)
+class Online:
+    """What an objective that learns from its own samples asks of the online source (online.py).
+
+    `reference` names the option that, unless it is 0, takes the reference policy's log-probs; `critic` says whether a
+    critic learns along. `shape(rollout, **options)` works out once for each rollout, before the first update, what the
+    objective reads from it; its keyword-only arguments are options of the method too. With fewer than `at_least`
+    responses to a prompt nothing can be learned. `defaults` are the paper's, for options that all such methods share.
+    """
+
+    reference: str | None = None
+    critic: bool = False
+    shape: Callable[..., None] | None = None
+    at_least: int = 1
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def learns_from(kind: Kind, *, trains: Role = "policy") -> Callable[[Function], Function]:
+    """Mark an objective: the driver reads such records, leaves out those without, and says so if none is left.
+
+    An objective that trains a judge is given Values instead of LogProbs, and a model with a head that says a number.
+    """
 
     def mark(function: Function) -> Function:
         setattr(function, "learns_from", kind)  # noqa: B010 - a function has no such attribute for the type checker
+        setattr(function, "trains", trains)  # noqa: B010
         return function
+
+    return mark
+
+
+def learns_online(
+    *,
+    reference: str | None = None,
+    critic: bool = False,
+    shape: Callable[..., None] | None = None,
+    at_least: int = 1,
+    **defaults: Any,
+) -> Callable[[Function], Function]:
+    """Mark an objective that learns from responses which the policy samples to prompts as it goes; see `Online`."""
+
+    def mark(function: Function) -> Function:
+        online = Online(reference, critic, shape, at_least, defaults)
+        setattr(function, "online", online)  # noqa: B010 - as above
+        return learns_from("prompts")(function)
 
     return mark
 
@@ -22,4 +64,16 @@ def learns_from(kind: Kind) -> Callable[[Function], Function]:
 def kind_of(function: Callable[..., Any]) -> Kind:
     """Return what `function` learns from; without a mark, demonstrations."""
     found: Kind = getattr(function, "learns_from", "demonstrations")
+    return found
+
+
+def online_of(function: Callable[..., Any]) -> Online | None:
+    """Return what `function` asks of the online source, None where it learns from records."""
+    found: Online | None = getattr(function, "online", None)
+    return found
+
+
+def role_of(function: Callable[..., Any]) -> Role:
+    """Return what `function` trains; without a mark, a policy."""
+    found: Role = getattr(function, "trains", "policy")
     return found
