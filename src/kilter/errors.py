@@ -1,4 +1,4 @@
-"""The one exception a user sees: a sentence that says what is wrong and what to do about it."""
+"""What a user sees of an error: a sentence that says what is wrong and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from collections.abc import Iterable
 
 class KilterError(Exception):
     """Something the user can mend. The message is one sentence: what is wrong, then the remedy."""
+
+
+class SetAside(KilterError):
+    """One item of many cannot be done, and the others can: a run enters it in its rejects and goes on.
+
+    `rule` is a word or two that such items are counted by ("refused", "cut off", "ROUGE-L").
+    """
+
+    def __init__(self, reason: str, rule: str = "failed") -> None:
+        super().__init__(reason)
+        self.rule = rule
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -33,22 +33,27 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a record came from, so that any line of any file can say it."""
+    """Where a record came from, so that any line of any file can say it.
+
+    `prompt` is the version of the prompt that it was asked for with (`kilter.prompts`), where there was one.
+    """
 
     method: str
     paper: str | None = None
     model: str | None = None
     parents: tuple[str, ...] = ()
     seed: int | None = None
+    prompt: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        found = {
             "method": self.method,
             "paper": self.paper,
             "model": self.model,
             "parents": list(self.parents),
             "seed": self.seed,
         }
+        return found if self.prompt is None else {**found, "prompt": self.prompt}
 
 
 @dataclass(slots=True)

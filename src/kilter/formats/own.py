@@ -29,7 +29,8 @@ def _origin(row: Row) -> Origin | None:
     if not isinstance(value, dict) or not isinstance(value.get("method"), str):
         raise Unreadable("column 'origin' must be an object with a 'method'")
     parents = tuple(value.get("parents") or ())
-    return Origin(value["method"], value.get("paper"), value.get("model"), parents, value.get("seed"))
+    seed, prompt = value.get("seed"), value.get("prompt")
+    return Origin(value["method"], value.get("paper"), value.get("model"), parents, seed, prompt)
 
 
 def _read(row: Row, want: Want | None) -> list[Record]:

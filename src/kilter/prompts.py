@@ -1,0 +1,188 @@
+"""The texts that models are asked with: Jinja files beside the method that uses them, which a user may override.
+
+A prompt is one file, `prompts/MODULE/NAME.jinja` beside the method's module. Its text is a user's turn; where there are
+several turns, each stands in its own tags, which may be in loops and conditions like any other:
+
+    {% system %}You translate into {{ language }}.{% endsystem %}
+    {% for example in examples %}
+    {% user %}{{ example.source }}{% enduser %}
+    {% assistant %}{{ example.target }}{% endassistant %}
+    {% endfor %}
+    {% user %}{{ instruction }}{% enduser %}
+
+What a variable holds is text and nothing else: it can neither open a turn nor run as a template. Whoever wants another
+wording copies the file into a folder, changes it there and names the folder: `kilter data METHOD --prompts DIR`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2 import meta, nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from kilter.errors import KilterError, nearest
+from kilter.files import explaining
+from kilter.notes import ended
+from kilter.records import Message
+
+SUFFIX = ".jinja"
+ROLES = ("system", "user", "assistant")
+_TURNS = "turns_"  # the list that a rendering collects its turns in
+
+
+class Asked(list[Message]):
+    """The messages of a rendered prompt. `version` is the hash of the file that they were rendered from."""
+
+    def __init__(self, messages: list[Message], version: str) -> None:
+        super().__init__(messages)
+        self.version = version
+
+
+class Prompts:
+    """The prompts of one method: `PROMPTS = Prompts(__file__)`, then `PROMPTS("answer", instruction=...)`."""
+
+    def __init__(self, module: str | Path) -> None:
+        """`module` is the file of the method's code; its prompts are in `prompts/MODULE/` beside it."""
+        self.folder = Path(module).parent / "prompts" / Path(module).stem
+        self._read: dict[tuple[Path, str], _Prompt] = {}
+        self._checked: set[Path] = set()
+
+    def names(self) -> list[str]:
+        """Return the names of the prompts that there are."""
+        return sorted(path.name.removesuffix(SUFFIX) for path in self.folder.glob(f"*{SUFFIX}"))
+
+    def version(self, name: str) -> str:
+        """Return 16 hex digits that depend on the text of the prompt's file, the user's where there is one."""
+        return self._find(name).version
+
+    def __call__(self, name: str, /, **variables: Any) -> Asked:
+        """Return the prompt `name` as messages, its variables filled in.
+
+        Raises KilterError for a variable that the file reads and is not given, and for a file that is no template.
+        """
+        prompt = self._find(name)
+        unknown = sorted(prompt.variables - set(variables))
+        if unknown:
+            hint = nearest(unknown[0], variables) or f" It is given {', '.join(sorted(variables)) or 'none'}."
+            raise KilterError(f"The prompt {prompt.path} reads '{unknown[0]}', which it is not given.{hint}")
+        return Asked(prompt.render(variables), prompt.version)
+
+    def _find(self, name: str) -> _Prompt:
+        override = _override.get()
+        if override is not None and override not in self._checked:
+            self._check(override)
+        folder = override if override is not None and (override / f"{name}{SUFFIX}").is_file() else self.folder
+        if (folder, name) not in self._read:
+            self._read[folder, name] = _parse(folder / f"{name}{SUFFIX}")
+        return self._read[folder, name]
+
+    def _check(self, folder: Path) -> None:
+        """Refuse an override of a prompt that there is not; it would change nothing, without a word."""
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            name = path.name.removesuffix(SUFFIX)
+            if name not in self.names():
+                hint = nearest(name, self.names()) or f" There are: {', '.join(self.names())}."
+                raise KilterError(f"{path} overrides no prompt of this method.{hint}")
+        self._checked.add(folder)
+
+
+@contextlib.contextmanager
+def overriding(folder: str | Path | None) -> Iterator[None]:
+    """Let the prompts in `folder` take the place of those of the same name; None changes nothing.
+
+    Raises KilterError where the folder is not there or holds no prompt.
+    """
+    if folder is None:
+        yield
+        return
+    path = Path(folder).absolute()
+    if not path.is_dir():
+        raise KilterError(f"There is no folder {folder} with prompts; name a folder of *{SUFFIX} files.")
+    if not any(path.glob(f"*{SUFFIX}")):
+        raise KilterError(f"The folder {folder} holds no *{SUFFIX} file; copy one of the method's there and edit it.")
+    token = _override.set(path)
+    try:
+        yield
+    finally:
+        _override.reset(token)
+
+
+_override: ContextVar[Path | None] = ContextVar("prompts", default=None)
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A parsed file: its template, the variables that it reads, and its version."""
+
+    path: Path
+    template: jinja2.Template
+    variables: frozenset[str]
+    version: str
+
+    def render(self, variables: dict[str, Any]) -> list[Message]:
+        turns: list[Message] = []
+        try:
+            rest = self.template.render({**variables, _TURNS: turns}).strip()
+        except KilterError:
+            raise
+        except jinja2.TemplateError as error:
+            told = ended(error.message or type(error).__name__)
+            raise KilterError(f"The prompt {self.path} cannot be rendered: {told}") from None
+        except Exception as error:  # whatever the expressions of a user's template do
+            raise KilterError(
+                f"The prompt {self.path} cannot be rendered ({type(error).__name__}: {error}); mend that file."
+            ) from None
+        if turns and rest:
+            raise KilterError(
+                f"The prompt {self.path} has text outside of its turns ({rest[:40]!r}); put it between "
+                "{% user %} and {% enduser %}."
+            )
+        return turns or [Message("user", rest)]
+
+
+class _Turns(Extension):
+    """The tags {% system %}, {% user %} and {% assistant %}: what they enclose becomes a message."""
+
+    tags = set(ROLES)  # noqa: RUF012 - the base class wants a plain set
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        token = next(parser.stream)
+        body = parser.parse_statements((f"name:end{token.value}",), drop_needle=True)
+        turn = self.call_method("_turn", [nodes.Const(token.value), nodes.Name(_TURNS, "load")])
+        return nodes.CallBlock(turn, [], [], body).set_lineno(token.lineno)
+
+    def _turn(self, role: str, turns: list[Message], caller: Any) -> str:
+        turns.append(Message(role, str(caller()).strip()))
+        return ""
+
+
+_environment = ImmutableSandboxedEnvironment(
+    extensions=[_Turns], undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+)
+
+
+def _parse(path: Path) -> _Prompt:
+    with explaining(path, "read"):
+        raw = path.read_bytes()
+    try:
+        tree = _environment.parse(raw.decode("utf-8"))
+        if list(meta.find_referenced_templates(tree)):
+            raise KilterError(f"The prompt {path} includes another file; a prompt stands by itself, so write it out.")
+        variables = meta.find_undeclared_variables(tree) - {_TURNS, *_environment.globals}
+        template = _environment.from_string(tree)
+    except UnicodeDecodeError:
+        raise KilterError(f"The prompt {path} is not UTF-8; save it as UTF-8.") from None
+    except jinja2.TemplateSyntaxError as error:
+        where = f"The prompt {path}, line {error.lineno}"
+        raise KilterError(f"{where}, is no template: {ended(error.message or 'it breaks off')}") from None
+    return _Prompt(path, template, frozenset(variables), hashlib.sha256(raw).hexdigest()[:16])
