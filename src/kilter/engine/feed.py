@@ -6,14 +6,75 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from kilter.engine.batch import Tree
+from kilter.engine.reference import ByContent
+from kilter.engine.scorer import Scorer
+from kilter.engine.values import Valuer
 from kilter.errors import KilterError
 
-Source = Sequence[Tree] | Callable[[int], Sequence[Tree]]
+ROLLOUTS = "rollouts"  # the folder below a run's in which a source keeps what it sampled
+
+
+@dataclass(slots=True)
+class Rig:
+    """What the loop lends to a source that samples.
+
+    `policy` and `critic` are the models themselves, which change from step to step; `reference` stands still, and is
+    None where the source wants none. What the source keeps goes below `out`, under the run's `mark`. `say` shows a few
+    words beside the progress bar.
+    """
+
+    policy: Scorer
+    critic: Valuer | None
+    reference: ByContent | None
+    accelerator: Accelerator
+    micro_tokens: int
+    out: Path
+    mark: str
+    say: Callable[[str], None]
+
+
+class Sampling(Protocol):
+    """A source of trees that the policy itself makes as the run goes (training/online.py).
+
+    `temperature` is what it samples at: log-probs are taken there too. `steps_an_epoch` are the steps in which every
+    prompt comes once.
+    """
+
+    temperature: float
+    wants_reference: bool
+
+    @property
+    def steps_an_epoch(self) -> float: ...
+
+    def attach(self, rig: Rig) -> None:
+        """Take what is lent, once, before the first step."""
+
+    def __call__(self, step: int) -> Sequence[Tree]:
+        """Return the trees of a step; called once for each step that is taken, in order."""
+        ...
+
+    def fresh(self, step: int) -> bool:
+        """Whether the policy is at this step still the very one that sampled the step's trees."""
+        ...
+
+    def told(self) -> dict[str, float]:
+        """Return what there is to say of the samples at hand, for a line of metrics."""
+        ...
+
+    def digest(self) -> str:
+        """Return a hash of what decides the trees beside the policy."""
+        ...
+
+
+Source = Sequence[Tree] | Callable[[int], Sequence[Tree]] | Sampling
 
 
 @dataclass(slots=True)
@@ -42,8 +103,16 @@ class Feed:
         return None if callable(self.source) else self.source
 
     @property
-    def steps_an_epoch(self) -> int:
-        """Steps in which every tree comes once; 0 where there is no such thing."""
+    def sampling(self) -> Sampling | None:
+        """The source, where it samples from the policy."""
+        found: Any = self.source
+        return found if hasattr(found, "attach") else None
+
+    @property
+    def steps_an_epoch(self) -> float:
+        """Steps in which every tree, or every prompt, comes once; 0 where there is no such thing."""
+        if self.sampling:
+            return self.sampling.steps_an_epoch
         return 0 if callable(self.source) else math.ceil(len(self.source) / self.batch_size)
 
     def __call__(self, step: int) -> tuple[list[int], list[Tree]]:
@@ -53,14 +122,16 @@ class Feed:
             if not made:
                 raise KilterError(f"The source made nothing to learn from for step {step + 1}; look at what it keeps.")
             return list(range(len(made))), made
-        epoch, part = divmod(step, self.steps_an_epoch)
+        epoch, part = divmod(step, math.ceil(len(self.source) / self.batch_size))
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(len(self.source), generator=generator)
         numbers = order[part * self.batch_size : (part + 1) * self.batch_size].tolist()
         return numbers, [self.source[i] for i in numbers]
 
     def digest(self) -> str:
-        """Return a hash of the trees, where they are known beforehand."""
+        """Return a hash of the trees, where they are known beforehand, or of what decides them."""
+        if self.sampling:
+            return self.sampling.digest()
         found = hashlib.sha256()
         for tree in self.fixed or ():
             parts = [tree.prompt, *tree.responses, *tree.masks, () if tree.prompt_mask is None else tree.prompt_mask]

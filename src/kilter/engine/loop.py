@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import inspect
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -25,15 +26,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from kilter.engine import checkpoint, finished
+from kilter.engine.actor_critic import ActorCritic, policy_of, together, trained_by
 from kilter.engine.batch import collate, deal
-from kilter.engine.feed import Feed, Source
+from kilter.engine.feed import ROLLOUTS, Feed, Rig, Sampling, Source
 from kilter.engine.interrupt import Wish, held_back
 from kilter.engine.meter import Log, Meter, peak_memory
 from kilter.engine.optim import Schedule, adamw, rate, scale_and_clip
 from kilter.engine.reference import FILE as REFERENCE
-from kilter.engine.reference import Reference, recall
-from kilter.engine.scorer import Scorer
-from kilter.engine.values import module_for
+from kilter.engine.reference import FOLDER as REFERENCES
+from kilter.engine.reference import ByContent, Reference, recall, standing
 from kilter.errors import KilterError
 from kilter.files import make_folder, write_json
 from kilter.store import fingerprint
@@ -41,6 +42,7 @@ from kilter.store import fingerprint
 # Below this many parameters bf16 is no faster on a CPU.
 WORTH_BF16 = 200_000
 METRICS = "metrics.jsonl"
+CRITIC = "critic"
 ASIDE = {"log_every", "checkpoint_every"}  # options that change nothing of the course
 
 
@@ -115,34 +117,41 @@ def train(
     *,
     reference: Any | None = None,
     tokenizer: Any | None = None,
+    critic: Any | None = None,
+    critic_share: float = 1.0,
+    entropy: bool = False,
     notes: Sequence[str] = (),
     overwrite: bool = False,
 ) -> TrainResult:
     """Train `model` (a transformers causal LM or reward model in fp32, changed in place); leave a checkpoint in `out`.
 
     `trees` is a sequence of trees, of which every epoch takes all in a new order, `batch_size` a step; or a function
-    from the step's number to the trees of that step (then `options.steps` is due). `objective(policy, group)` or
-    `objective(policy, reference, group)` gets LogProbs and Groups and returns a Loss; the reference policy is the model
-    as it is at the start, or the model given as `reference`. `out` gets metrics.jsonl, and states to continue from
-    while the run goes: the same call continues there; where the run is finished it returns what that found, and leaves
-    `model` as it is. `tokenizer` is saved along, `notes` on the data are kept with the result. `overwrite` trains over
-    whatever is there.
+    from the step's number to the trees of that step (then `options.steps` is due), such as a source that samples them
+    from the policy as it is by then. `objective(policy, group)` or `objective(policy, reference, group)` gets LogProbs
+    and Groups and returns a Loss; the reference policy is the model as it is at the start, or the model given as
+    `reference`. A `critic` (a value model) learns along, at `critic_share` of the learning rate: the policy's LogProbs
+    then have its values, and it is left in `out`/critic. `entropy` asks for the entropy of each position too.
+
+    `out` gets metrics.jsonl, and states to continue from while the run goes: the same call continues there; where the
+    run is finished it returns what that found, and leaves `model` as it is. `tokenizer` is saved along, `notes` on the
+    data are kept with the result. `overwrite` trains over whatever is there.
 
     Raises KilterError for no trees, a loss that is not finite, a disk that is full, a folder that holds another run.
     """
     out, feed = make_folder(out), Feed.of(trees, **_of(options))
-    mark, settings = _mark(model, reference, feed, objective, options), _settings(objective, options)
+    mark = _mark([model, reference, critic], feed, objective, options, critic_share)
+    settings = _settings(objective, options)
     if (told := finished.admit(out, mark, settings, overwrite=overwrite)) is not None:
         _tidy(out)
         known = {name: told[name] for name in TrainResult.__dataclass_fields__ if name in told}
         return TrainResult(**known | {"out": out, "metrics": out / METRICS, "kept": True})
     with torch.random.fork_rng():
-        loop = _Loop(model, feed, objective, options, out, reference, mark)
+        loop = _Loop(model, feed, objective, options, out, reference, mark, critic, critic_share, entropy)
         try:
             result = loop.run(tokenizer, {"notes": list(notes), "mark": mark, "options": settings})
             return replace(result, notes=list(notes))
         finally:
-            loop.scorer.release()
+            loop.release()
 
 
 class _Loop:
@@ -157,24 +166,35 @@ class _Loop:
         out: Path,
         reference: Any | None,
         mark: str,
+        critic: Any | None,
+        critic_share: float,
+        entropy: bool,
     ) -> None:
         self.model, self.feed, self.objective, self.options, self.out = model, feed, objective, options, out
         self.accelerator = _accelerator()
         self.device = self.accelerator.device
-        model.to(self.device)
-        self.mark = mark
-        self.scorer = module_for(model, bf16=_bf16(model, options.precision, self.device))
+        self.mark, self.critic, self.entropy = mark, critic, entropy
+        self.log: Log | None = None
+        for each in (model, critic):
+            if each is not None:
+                each.to(self.device)
+        self.scorer = together(model, critic, bf16=_bf16(model, options.precision, self.device))
+        self.whole = trained_by(model, critic)
+        self.compares = "reference" in inspect.signature(objective).parameters
         self.reference: Reference | None = None
-        if "reference" in inspect.signature(objective).parameters:
-            if not isinstance(self.scorer, Scorer):
-                raise KilterError("A reward model has no log-probs to compare with a reference; give a language model.")
+        if feed.sampling:
+            self._attach(feed.sampling, reference)
+        elif self.compares:
+            budget = options.micro_tokens
             self.reference = recall(
-                self.scorer, feed.fixed, reference, options.micro_tokens, out, self.mark, self.accelerator
+                policy_of(self.scorer), feed.fixed, reference, budget, out, self.mark, self.accelerator
             )
         if options.gradient_checkpointing:
             self.scorer.checkpoint_activations()
         self.optimizer = adamw(
             model,
+            critic=critic,
+            critic_share=critic_share,
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
             betas=(options.beta1, options.beta2),
@@ -190,6 +210,23 @@ class _Loop:
     def seconds(self) -> float:
         return self.before + time.perf_counter() - self.started
 
+    def release(self) -> None:
+        self.scorer.release()
+
+    def _attach(self, source: Sampling, reference: Any | None) -> None:
+        """Lend a source that samples what it samples with."""
+        policy, scored, budget = policy_of(self.scorer), None, self.options.micro_tokens
+        policy.temperature = source.temperature
+        if source.wants_reference:
+            held = standing(policy, reference, self.device)
+            scored = ByContent(held, budget, self.out, self.mark, self.accelerator)
+        critic = self.scorer.critic if isinstance(self.scorer, ActorCritic) else None
+        source.attach(Rig(policy, critic, scored, self.accelerator, budget, self.out, self.mark, self._say))
+
+    def _say(self, words: str) -> None:
+        if self.log is not None:
+            self.log.say(words)
+
     def run(self, tokenizer: Any | None, facts: dict[str, Any]) -> TrainResult:
         """Take the steps that are left and write what the run leaves; `facts` go into training.json as well."""
         main, total, options = self.accelerator.is_main_process, self.feed.total, self.options
@@ -197,6 +234,7 @@ class _Loop:
         # Of several processes each would have to stop at the same step: there Ctrl-C interrupts at once.
         hold = nullcontext(Wish()) if self.accelerator.num_processes > 1 else held_back()
         with Log(metrics, total, self.done, quiet=not main) as log, hold as wish:
+            self.log = log
             while self.done < total:
                 self._step(self.done)
                 self.done += 1
@@ -206,16 +244,18 @@ class _Loop:
                     self._log(log)
                 if keep and main:
                     so_far = {"mark": self.mark, "losses": self.losses, "tokens": self.tokens, "seconds": self.seconds}
-                    checkpoint.save_state(self.out, self.done, self.model, self.optimizer, so_far)
+                    checkpoint.save_state(self.out, self.done, self.whole, self.optimizer, so_far)
                 if wish.stop and self.done < total:
                     raise KeyboardInterrupt
         memory = peak_memory(self.device)
         result = TrainResult(self.out, metrics, total, self.losses, self.tokens, self.seconds, memory)
-        self.scorer.release()
+        self.release()
         if main:
             told = {key: value for key, value in asdict(result).items() if key not in ("out", "metrics", "kept")}
             # Before the model, whose config.json, written last, says that all is there.
             write_json(self.out / finished.FILE, told | facts)
+            if self.critic is not None:
+                checkpoint.save_model(self.critic, tokenizer, self.out / CRITIC)
             checkpoint.save_model(self.model, tokenizer, self.out)
             _tidy(self.out)
         self.accelerator.wait_for_everyone()
@@ -234,7 +274,7 @@ class _Loop:
             with nullcontext() if last else self.accelerator.no_sync(self.prepared):
                 # A process without trees of its own goes along with one that counts for nothing.
                 chosen = hand or [costs.index(min(costs))]
-                loss = self._loss([trees[i] for i in chosen], [numbers[i] for i in chosen])
+                loss = self._loss(step, [trees[i] for i in chosen], [numbers[i] for i in chosen])
                 self.accelerator.backward(loss.per_example.sum() * (1.0 if hand else 0.0))
             if hand:
                 sums += torch.stack((loss.per_example.detach().sum(), loss.weight.detach().sum())).float()
@@ -244,18 +284,26 @@ class _Loop:
         scale = world / torch.where(sums[1] > 0, sums[1], 1.0)
         norm = scale_and_clip(self.parameters, scale, options.clip)
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(step)
+            group["lr"] = self._rate(step) * group["share"]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.tokens += sum(costs)
         self.meter.step(sums[0], sums[1], norm)
 
-    def _loss(self, trees: list[Any], numbers: list[int]) -> Loss:
+    def _loss(self, step: int, trees: list[Any], numbers: list[int]) -> Loss:
         batch = collate(trees).to(self.device)
-        policy = self.prepared(batch)
-        if self.reference is None:
-            return self.objective(policy, group=batch.groups)
-        return self.objective(policy, reference=self.reference(policy, batch, numbers), group=batch.groups)
+        policy, group = self.prepared(batch, True) if self.entropy else self.prepared(batch), batch.groups
+        if not self.compares:
+            loss = self.objective(policy, group=group)
+        elif self.reference is not None:
+            loss = self.objective(policy, reference=self.reference(policy, batch, numbers), group=group)
+        else:
+            brought = None if group.reference is None else policy.with_tokens(group.reference)
+            loss = self.objective(policy, reference=brought, group=group)
+        if self.feed.sampling and self.feed.sampling.fresh(step) and group.behaviour is not None:
+            # The weights are those that sampled: what differs is how the two compute, a token in nats.
+            loss.metrics["mismatch"] = (policy.tokens.detach() - group.behaviour).abs()
+        return loss
 
     def _rate(self, step: int) -> float:
         o = self.options
@@ -286,7 +334,8 @@ class _Loop:
             "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
         }
-        log.write(line | means, self.tokens / max(self.seconds, 1e-9))
+        told = self.feed.sampling.told() if self.feed.sampling else {}
+        log.write(line | means | told, self.tokens / max(self.seconds, 1e-9))
 
     def _continue(self) -> tuple[int, list[float], int, float]:
         """Load the newest state, if there is one, and return finished steps, their losses, tokens and seconds."""
@@ -294,7 +343,7 @@ class _Loop:
         if state is None:
             return 0, [], 0, 0.0
         facts = checkpoint.read_facts(state)
-        checkpoint.load_state(state, self.model, self.optimizer)
+        checkpoint.load_state(state, self.whole, self.optimizer)
         return facts["step"], facts["losses"], facts["tokens"], facts["seconds"]
 
 
@@ -342,18 +391,21 @@ def _settings(objective: Objective, options: LoopOptions) -> dict[str, Any]:
     return {"method": name, **options.model_dump(exclude=ASIDE), **plain}
 
 
-def _mark(model: Any, reference: Any | None, feed: Feed, objective: Objective, options: LoopOptions) -> str:
+def _mark(models: Sequence[Any], feed: Feed, objective: Objective, options: LoopOptions, critic_share: float) -> str:
     """Return a hash of what decides a run's course: a state with another one is not continued."""
     weights = [
         (name, tuple(p.shape), float(p.detach().reshape(-1)[:64].double().sum()))
-        for each in (model, reference)
+        for each in models
         if each is not None
         for name, p in each.named_parameters()
     ]
-    return fingerprint(*_told(objective), weights, options.model_dump(exclude=ASIDE), feed.digest())
+    told = options.model_dump(exclude=ASIDE)
+    return fingerprint(*_told(objective), weights, told, feed.digest(), critic_share)
 
 
 def _tidy(out: Path) -> None:
     """Remove what only an unfinished run needs."""
     checkpoint.drop_states(out)
     (out / REFERENCE).unlink(missing_ok=True)
+    for name in (REFERENCES, ROLLOUTS):
+        shutil.rmtree(out / name, ignore_errors=True)

@@ -97,6 +97,10 @@ class Log:
     def advance(self) -> None:
         self._bar.advance(self._task)
 
+    def say(self, words: str) -> None:
+        """Show `words` beside the bar until the next line."""
+        self._bar.update(self._task, note=words)
+
     def write(self, line: dict[str, Any], speed: float) -> None:
         """Add a line; `speed` in tokens a second is shown beside the bar."""
         if self._metrics:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,26 @@ WSD_DECAY = 0.2
 
 
 def adamw(
-    model: nn.Module, *, learning_rate: float, weight_decay: float, betas: tuple[float, float], epsilon: float
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    epsilon: float,
+    critic: nn.Module | None = None,
+    critic_share: float = 1.0,
 ) -> torch.optim.AdamW:
-    """Return AdamW over what can be trained; only matrices decay, not biases and norms."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    """Return AdamW over what can be trained; only matrices decay, not biases and norms.
+
+    A `critic` learns along; the "share" of a group of parameters is what its learning rate is multiplied by.
+    """
+    groups: list[dict[str, Any]] = []
+    for module, share in ((model, 1.0), (critic, critic_share)):
+        trained = [p for p in module.parameters() if p.requires_grad] if module is not None else []
+        groups += [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay, "share": share},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0, "share": share},
+        ]
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=learning_rate, betas=betas, eps=epsilon, fused=True)
 
 
