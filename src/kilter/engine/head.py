@@ -33,9 +33,13 @@ class LogProbs:
     entropy: Tensor | None = None
     values: Tensor | None = None
 
+    def total(self, numbers: Tensor) -> Tensor:
+        """Return [R]: `numbers` [P], one a scored token, summed over each response (0 for one without)."""
+        return numbers.new_zeros(len(self.lengths)).index_add(0, self.owner, numbers)
+
     def sum(self) -> Tensor:
         """Return [R]: log-probs of whole responses (0 for one without scored tokens)."""
-        return self.tokens.new_zeros(len(self.lengths)).index_add(0, self.owner, self.tokens)
+        return self.total(self.tokens)
 
     def mean(self) -> Tensor:
         """Return [R]: mean log-prob per scored token of each response (0 for one without)."""
