@@ -18,7 +18,10 @@ class Signal:
 
 
 class Feedback(Protocol):
-    """Anything that judges. It returns one signal a response, in their order."""
+    """Anything that judges. It returns one signal a response, in their order.
+
+    One that cannot judge every prompt may have `check(prompts)`, which raises KilterError before anything is asked.
+    """
 
     name: str
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -22,17 +24,23 @@ class _Rate(ProgressColumn):
 
 
 async def run(
-    items: Sequence[Item], one: Callable[[Item], Awaitable[Result]], *, concurrency: int = 512, label: str = ""
+    items: Sequence[Item],
+    one: Callable[[Item], Awaitable[Result]],
+    *,
+    concurrency: int = 512,
+    label: str = "",
+    quiet: bool = False,
 ) -> list[Result]:
     """Return `one(item)` for every item, in order, at most `concurrency` at a time.
 
-    The first exception stops the rest and is raised. On a terminal a bar shows items, rate and time left.
+    The first exception stops the rest and is raised. On a terminal a bar shows items, rate and time left, unless it is
+    to be `quiet`.
     """
     results: list[Any] = [None] * len(items)
     waiting = iter(enumerate(items))
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         task = progress.add_task(label, total=len(items))
 
         async def work() -> None:
@@ -48,6 +56,18 @@ async def run(
         except BaseExceptionGroup as failed:
             raise _first(failed) from None
     return results
+
+
+def wait(value: Any) -> Any:
+    """Return `value`, or what it resolves to if it is a coroutine; also where a loop already runs, as in a notebook."""
+    if not inspect.iscoroutine(value):
+        return value
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(value)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, value).result()
 
 
 def _first(failed: BaseExceptionGroup) -> BaseException:

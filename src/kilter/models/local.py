@@ -51,7 +51,7 @@ class Local:
         model, self.tokenizer = load_weights(name, kind)
         self.model: Any = model.to(self.device).eval()  # type: ignore[arg-type]
         self.positions: int = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
-        self.ends = end_ids(self.tokenizer) | _ids(model.generation_config)
+        self.ends = end_ids(self.tokenizer) | generation_ends(model)
         self.tokens = 0
         self._scorer: Scorer | None = None
         self._gatherer = Gatherer(self._work, name)
@@ -199,7 +199,7 @@ def _key(ask: Request[_Ask]) -> int:
     return int(identify([message.to_json() for message in ask.item.messages], ask.item.sampling.seed), 16)
 
 
-def _ids(generation_config: Any) -> set[int]:
+def generation_ends(model: Any) -> set[int]:
     """Return the end-of-sequence ids that a checkpoint's generation_config.json names: none, one or a list."""
-    ids = getattr(generation_config, "eos_token_id", None)
+    ids = getattr(model.generation_config, "eos_token_id", None)
     return set(ids if isinstance(ids, Iterable) else [ids]) - {None}
