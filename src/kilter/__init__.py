@@ -4,6 +4,7 @@
     kilter.load("kilter/nano")                          a model: bundled, folder, hub id, or server
     kilter.sample(model, prompts, n=1)                  responses
     kilter.score(model, prompts, responses)             log-probs of their tokens
+    kilter.reward(model, prompts, responses)            what a reward model says of them
     kilter.read("preferences.jsonl")                    records of a file in any known shape
     kilter.train("dpo", model=m, data=d, out=o)         a checkpoint
     kilter.evaluate("world", model=m)                   measures with intervals
@@ -19,17 +20,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kilter.errors import KilterError
     from kilter.models.load import load
-    from kilter.recipe.api import evaluate, read, run, sample, score, train
+    from kilter.recipe.api import evaluate, read, reward, run, sample, score, train
     from kilter.registry import methods
 
 __version__ = "0.1.0"
-__all__ = ["KilterError", "__version__", "evaluate", "load", "methods", "read", "run", "sample", "score", "train"]
+__all__ = [
+    "KilterError",
+    "__version__",
+    "evaluate",
+    "load",
+    "methods",
+    "read",
+    "reward",
+    "run",
+    "sample",
+    "score",
+    "train",
+]
 
 _HOME = {
     "KilterError": "kilter.errors",
     "load": "kilter.models.load",
     "methods": "kilter.registry",
-    **dict.fromkeys(("evaluate", "read", "run", "sample", "score", "train"), "kilter.recipe.api"),
+    **dict.fromkeys(("evaluate", "read", "reward", "run", "sample", "score", "train"), "kilter.recipe.api"),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kilter.cli import ask, catalogue, doctor, generated, recipes
+from kilter.cli import ask, catalogue, doctor, generated, recipes, score
 
 GENERATED = ("data", "train", "eval", "pretrain")
 
@@ -41,6 +41,7 @@ def command(words: list[str]) -> Any:
     for name in GENERATED:
         generated.enter(app, name, rest if name == called else None)
     ask.enter(app)
+    score.enter(app)
     catalogue.enter(app)
     doctor.enter(app)
     return typer.main.get_command(app)

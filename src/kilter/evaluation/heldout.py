@@ -57,7 +57,7 @@ async def heldout(
             return None
 
     found = await run(usable, one, concurrency=512, label=f"held-out · {model.name}")
-    samples = _told_apart([sample for sample in found if sample is not None])
+    samples = told_apart([sample for sample in found if sample is not None])
     if not samples:
         raise KilterError(
             trouble[0] if trouble else "None of the records has a response that could be scored; look at the file."
@@ -80,7 +80,7 @@ async def _demonstration(model: Model, record: Demonstration) -> dict[str, Any] 
         return None
     texts = [record.messages[i].content for i in turns]
     scores = await asyncio.gather(*(_score(model, record.messages[:i], record.messages[i].content) for i in turns))
-    sample = _sample(record, record.messages[: turns[-1]], texts[-1])
+    sample = given_sample(record, record.messages[: turns[-1]], texts[-1])
     _enter_loss(sample, sum(total for total, _ in scores), sum(tokens for _, tokens in scores), "".join(texts))
     return sample
 
@@ -93,7 +93,7 @@ async def _group(model: Model, record: Group) -> dict[str, Any] | None:
     wanted = sorted({k for pair in pairs for k in pair} | {best})
     found = await asyncio.gather(*(_score(model, record.prompt, record.responses[k]) for k in wanted))
     scores = dict(zip(wanted, found, strict=True))
-    sample = _sample(record, record.prompt, record.responses[best])
+    sample = given_sample(record, record.prompt, record.responses[best])
     # Several groups on one prompt are not independent of one another.
     sample["cluster"] = identify([message.to_json() for message in record.prompt])
     _enter_loss(sample, *scores[best], record.responses[best])
@@ -115,7 +115,8 @@ async def _score(model: Model, messages: list[Message], response: str) -> Scored
     return math.fsum(logprobs), len(logprobs)
 
 
-def _sample(record: Demonstration | Group, prompt: list[Message], response: str) -> dict[str, Any]:
+def given_sample(record: Demonstration | Group, prompt: list[Message], response: str) -> dict[str, Any]:
+    """Return the sample of a response that is given, without outcomes."""
     return {
         "id": record.id,
         "prompt": [message.to_json() for message in prompt],
@@ -137,7 +138,7 @@ def _enter_loss(sample: dict[str, Any], total: float, tokens: int, text: str) ->
         sample["weights"]["bits_per_byte"] = size
 
 
-def _told_apart(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def told_apart(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Give equal records ids of their own: each is counted, and paired with itself in another model's evaluation."""
     seen: Counter[str] = Counter()
     for sample in samples:

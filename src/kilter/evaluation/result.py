@@ -153,6 +153,27 @@ _known = (
         "share",
         "Pairs in which the preferred response has the higher mean log-prob per token.",
     ),
+    Dimension(
+        "reward_accuracy",
+        "Reward model accuracy",
+        "higher",
+        "share",
+        "Pairs in which the reward model gives the preferred response the higher reward.",
+    ),
+    Dimension(
+        "step_accuracy",
+        "Step accuracy",
+        "higher",
+        "share",
+        "Steps that the process reward model rightly takes to be right or wrong.",
+    ),
+    Dimension(
+        "first_error_found",
+        "First error found",
+        "higher",
+        "share",
+        "Responses whose first wrong step the process reward model names, or rightly says that there is none.",
+    ),
 )
 DIMENSIONS: dict[str, Dimension] = {dimension.name: dimension for dimension in _known}
 

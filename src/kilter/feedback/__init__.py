@@ -2,6 +2,7 @@
 
 from kilter.feedback.annotators import Annotators
 from kilter.feedback.protocol import Feedback, Signal
+from kilter.feedback.reward_model import RewardModel
 from kilter.feedback.truth import WorldTruth
 
-__all__ = ["Annotators", "Feedback", "Signal", "WorldTruth"]
+__all__ = ["Annotators", "Feedback", "RewardModel", "Signal", "WorldTruth"]

@@ -19,6 +19,7 @@ from kilter.records import Message, Prompt, Record
 
 if TYPE_CHECKING:
     from kilter.evaluation.result import Evaluation
+    from kilter.models.rewarder import Rewarder
     from kilter.training.run import TrainResult
 
 Messages = str | Prompt | Sequence[Message | Mapping[str, str]]
@@ -54,33 +55,49 @@ def sample(model: str | Model, prompts: Iterable[Messages], n: int = 1, **sampli
 
 def score(model: str | Model, prompts: Iterable[Messages], responses: Iterable[str]) -> list[list[float]]:
     """Return the log-prob (nats) of each token of each response, given its prompt. They go in pairs."""
-    asked, given = [messages(prompt) for prompt in prompts], list(responses)
-    if len(asked) != len(given):
-        raise KilterError(
-            f"score() was given {len(asked)} prompts and {len(given)} responses; give one response a prompt."
-        )
+    pairs = _paired("score", prompts, responses)
     loaded = load(model) if isinstance(model, str) else model
 
     async def one(pair: tuple[list[Message], str]) -> list[float]:
         return await loaded.score(*pair)
 
-    return wait(_each(list(zip(asked, given, strict=True)), one, "scoring"))
+    return wait(_each(pairs, one, "scoring"))
+
+
+def reward(model: str | Rewarder, prompts: Iterable[Messages], responses: Iterable[str]) -> list[float]:
+    """Return what a reward model says of each response, given its prompt; higher is better. They go in pairs."""
+    from kilter.models.rewarder import Rewarder
+
+    pairs = _paired("reward", prompts, responses)
+    loaded = Rewarder(model) if isinstance(model, str) else model
+
+    async def one(pair: tuple[list[Message], str]) -> float:
+        return await loaded.reward(*pair)
+
+    return wait(_each(pairs, one, "scoring"))
 
 
 def train(
-    method: str, *, model: str | Path, data: str | Path | list[Record], out: str | Path, **options: Any
+    method: str,
+    *,
+    model: str | Path,
+    data: str | Path | list[Record],
+    out: str | Path,
+    overwrite: bool = False,
+    **options: Any,
 ) -> TrainResult:
     """Train `model` (a name, folder or hub id) on `data` (a file, hub id or records) by `method`; write it to `out`.
 
-    The options are those of `kilter show METHOD`. The folder written is an ordinary Hugging Face checkpoint.
+    The options are those of `kilter show METHOD`. The folder written is an ordinary Hugging Face checkpoint. The same
+    call continues what was interrupted and returns what is finished; anything else in `out` is replaced only with
+    `overwrite`. What was left out of the data or cut is told on stderr and in the result's `notes`.
     """
     from kilter.training.run import train as training
 
     found = registry.find(method, "training")
     given = known_options.complete(found, options)
-    return training(
-        found.id, model=str(model), data=data if isinstance(data, list) else str(data), out=Path(out), **given
-    )
+    source = data if isinstance(data, list) else str(data)
+    return training(found.id, model=str(model), data=source, out=Path(out), overwrite=overwrite, **given)
 
 
 def evaluate(
@@ -133,6 +150,15 @@ def messages(prompt: Messages) -> list[Message]:
     if isinstance(prompt, Prompt):
         return prompt.messages
     return [m if isinstance(m, Message) else Message(m["role"], m["content"]) for m in prompt]
+
+
+def _paired(name: str, prompts: Iterable[Messages], responses: Iterable[str]) -> list[tuple[list[Message], str]]:
+    asked, given = [messages(prompt) for prompt in prompts], list(responses)
+    if len(asked) != len(given):
+        raise KilterError(
+            f"{name}() was given {len(asked)} prompts and {len(given)} responses; give one response a prompt."
+        )
+    return list(zip(asked, given, strict=True))
 
 
 def _sampling(n: int, given: dict[str, Any]) -> Sampling:
