@@ -41,7 +41,8 @@ class RewardModel:
             model = Rewarder(model)
         if not hasattr(model, "rewards"):
             raise KilterError(
-                f"'{getattr(model, 'name', model)}' gives no rewards; give a reward model, which `kilter train reward` makes of it."
+                f"'{getattr(model, 'name', model)}' is no reward model, and one is due here; "
+                "make one of it with `kilter train reward`."
             )
         if steps and not hasattr(model, "steps"):
             raise KilterError(f"'{model.name}' judges no steps; leave out the option steps.")
