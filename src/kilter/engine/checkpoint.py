@@ -20,10 +20,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.utils import logging
 
+from kilter.engine import adapter_files
 from kilter.errors import KilterError
 from kilter.files import explaining, need_space
 
 STATES = "state-"
+BESIDE = "beside.safetensors"
+# Without these no library takes a folder for a checkpoint.
+CONFIGS = ("config.json", adapter_files.CONFIG)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -39,8 +43,18 @@ def writing(folder: Path) -> Iterator[None]:
             ) from error
 
 
-def save_state(out: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
-    """Keep the weights, the optimizer's moments and `facts` (JSON) as of `step` finished steps; drop older states."""
+def save_state(
+    out: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    facts: dict[str, Any],
+    beside: dict[str, Tensor] | None = None,
+) -> None:
+    """Keep the weights, the optimizer's moments and `facts` (JSON) as of `step` finished steps; drop older states.
+
+    Of a model with an adapter these are the adapter's. `beside` holds what else the next steps depend on.
+    """
     name = f"{STATES}{step:09d}"
     temporary = out / f".{name}"
     weights = {key: value.contiguous() for key, value in trained(model).items()}
@@ -49,6 +63,8 @@ def save_state(out: Path, step: int, model: nn.Module, optimizer: torch.optim.Op
     with writing(out), _fresh(temporary):
         save_file(weights, temporary / "model.safetensors")
         save_file(moments, temporary / "optimizer.safetensors")
+        if beside:
+            save_file(beside, temporary / BESIDE)
         (temporary / "facts.json").write_text(json.dumps(facts | {"step": step}, ensure_ascii=False), encoding="utf-8")
         for file in temporary.iterdir():
             _flush(file)
@@ -69,11 +85,15 @@ def read_facts(state: Path) -> dict[str, Any]:
     return facts
 
 
-def load_state(state: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a state's weights into `model` and its moments into `optimizer`; raise KilterError if they do not fit."""
+def load_state(state: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Put a state's weights into `model` and its moments into `optimizer`, and return what was kept beside them.
+
+    Raises KilterError if they do not fit.
+    """
     try:
         weights = load_file(state / "model.safetensors")
         moments = load_file(state / "optimizer.safetensors")
+        beside = load_file(state / BESIDE) if (state / BESIDE).is_file() else {}
     except (OSError, SafetensorError) as error:
         raise KilterError(f"The state in {state} cannot be read ({error}); delete it and start again.") from error
     own = trained(model)
@@ -86,6 +106,7 @@ def load_state(state: Path, model: nn.Module, optimizer: torch.optim.Optimizer) 
         kept = {name: moments[f"{index}.{name}"] for name in MOMENTS if f"{index}.{name}" in moments}
         if kept:
             optimizer.state[parameter] = {name: value.to(parameter.device) for name, value in kept.items()}
+    return beside
 
 
 def drop_states(out: Path, keep: str | None = None) -> None:
@@ -103,19 +124,26 @@ def trained(model: nn.Module) -> dict[str, Tensor]:
 def save_model(model: Any, tokenizer: Any | None, out: Path) -> None:
     """Write `model` into `out` as a Hugging Face checkpoint, with its tokenizer and chat template.
 
-    config.json comes last, so that a folder that has one is whole.
+    Of a model with an adapter that is the adapter alone, as peft writes it. config.json (adapter_config.json) comes
+    last, so that a folder that has one is whole.
     """
     temporary = out / ".model"
-    need_space(out, sum(p.nbytes for p in model.parameters()), "The trained model")
+    adapted = adapter_files.is_adapted(model)
+    saved = trained(model).values() if adapted else model.parameters()
+    need_space(out, sum(p.nbytes for p in saved), "The trained model")
     with writing(out), _fresh(temporary):
-        with _no_bars():
-            model.save_pretrained(temporary)
+        if adapted:
+            adapter_files.save(model, temporary, out)
+        else:
+            with _no_bars():
+                model.save_pretrained(temporary)
         if tokenizer is not None:
             tokenizer.save_pretrained(temporary)
-        files = sorted(temporary.iterdir(), key=lambda path: path.name == "config.json")
+        files = sorted(temporary.iterdir(), key=lambda path: path.name in CONFIGS)
         for file in files:
             _flush(file)
-        (out / "config.json").unlink(missing_ok=True)
+        for name in (*CONFIGS, adapter_files.WEIGHTS):
+            (out / name).unlink(missing_ok=True)
         for file in files:
             os.replace(file, out / file.name)
 

@@ -25,8 +25,9 @@ from accelerate import Accelerator
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from kilter.engine import checkpoint, finished
+from kilter.engine import adapters, checkpoint, finished
 from kilter.engine.actor_critic import ActorCritic, policy_of, together, trained_by
+from kilter.engine.adalora import ranks_of
 from kilter.engine.batch import collate, deal
 from kilter.engine.feed import ROLLOUTS, Feed, Rig, Sampling, Source
 from kilter.engine.interrupt import Wish, held_back
@@ -46,8 +47,8 @@ CRITIC = "critic"
 ASIDE = {"log_every", "checkpoint_every"}  # options that change nothing of the course
 
 
-class LoopOptions(BaseModel):
-    """What every training method can be told about the run itself."""
+class StepOptions(BaseModel):
+    """What every training method can be told about its steps."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -72,6 +73,10 @@ class LoopOptions(BaseModel):
     checkpoint_every: int = Field(default=200, ge=0, description="Steps between states to continue from; 0 keeps none.")
     gradient_checkpointing: bool = Field(default=False, description="Keep no activations: less memory, more time.")
     log_every: int = Field(default=10, gt=0, description="Steps between lines of metrics.jsonl.")
+
+
+class LoopOptions(adapters.AdapterOptions, StepOptions):
+    """What every training method can be told about the run itself: its steps, and the adapter that it trains."""
 
 
 @dataclass(slots=True)
@@ -170,16 +175,20 @@ class _Loop:
         critic_share: float,
         entropy: bool,
     ) -> None:
-        self.model, self.feed, self.objective, self.options, self.out = model, feed, objective, options, out
         self.accelerator = _accelerator()
         self.device = self.accelerator.device
+        bf16 = _bf16(model, options.precision, self.device)
+        adapt = partial(adapters.attach, options=options, steps=feed.total, device=self.device, bf16=bf16)
+        model, critic = adapt(model), None if critic is None else adapt(critic)
+        self.model, self.feed, self.objective, self.options, self.out = model, feed, objective, options, out
         self.mark, self.critic, self.entropy = mark, critic, entropy
         self.log: Log | None = None
         for each in (model, critic):
             if each is not None:
                 each.to(self.device)
-        self.scorer = together(model, critic, bf16=_bf16(model, options.precision, self.device))
+        self.scorer = together(model, critic, bf16=bf16)
         self.whole = trained_by(model, critic)
+        self.ranks = ranks_of(model, critic)
         self.compares = "reference" in inspect.signature(objective).parameters
         self.reference: Reference | None = None
         if feed.sampling:
@@ -244,7 +253,7 @@ class _Loop:
                     self._log(log)
                 if keep and main:
                     so_far = {"mark": self.mark, "losses": self.losses, "tokens": self.tokens, "seconds": self.seconds}
-                    checkpoint.save_state(self.out, self.done, self.whole, self.optimizer, so_far)
+                    checkpoint.save_state(self.out, self.done, self.whole, self.optimizer, so_far, self.ranks.memory())
                 if wish.stop and self.done < total:
                     raise KeyboardInterrupt
         memory = peak_memory(self.device)
@@ -255,8 +264,8 @@ class _Loop:
             # Before the model, whose config.json, written last, says that all is there.
             write_json(self.out / finished.FILE, told | facts)
             if self.critic is not None:
-                checkpoint.save_model(self.critic, tokenizer, self.out / CRITIC)
-            checkpoint.save_model(self.model, tokenizer, self.out)
+                checkpoint.save_model(adapters.trained(self.critic, options), tokenizer, self.out / CRITIC)
+            checkpoint.save_model(adapters.trained(self.model, options), tokenizer, self.out)
             _tidy(self.out)
         self.accelerator.wait_for_everyone()
         return result
@@ -282,10 +291,12 @@ class _Loop:
         sums = self.accelerator.reduce(sums, reduction="sum")
         # Data-parallel gradients are means over the processes of gradients of sums.
         scale = world / torch.where(sums[1] > 0, sums[1], 1.0)
+        self.ranks.spread(scale)
         norm = scale_and_clip(self.parameters, scale, options.clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(step) * group["share"]
         self.optimizer.step()
+        self.ranks.allocate(step + 1)
         self.optimizer.zero_grad(set_to_none=True)
         self.tokens += sum(costs)
         self.meter.step(sums[0], sums[1], norm)
@@ -343,7 +354,7 @@ class _Loop:
         if state is None:
             return 0, [], 0, 0.0
         facts = checkpoint.read_facts(state)
-        checkpoint.load_state(state, self.whole, self.optimizer)
+        self.ranks.recall(checkpoint.load_state(state, self.whole, self.optimizer))
         return facts["step"], facts["losses"], facts["tokens"], facts["seconds"]
 
 

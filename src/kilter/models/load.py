@@ -1,4 +1,4 @@
-"""A model by its name: `kilter/nano`, a folder, a hub id, or `http://host:port/v1#name`."""
+"""A model by its name: `kilter/nano`, a folder, a hub id, `http://host:port/v1#name`, or several of them, mixed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from transformers import (
 from transformers.utils import logging
 
 from kilter import hub
+from kilter.engine import adapter_files
 from kilter.engine.template import end_ids, ensure_template
 from kilter.engine.turns import special_ids
 from kilter.errors import KilterError, first_line, nearest
@@ -41,6 +42,10 @@ def load(name: str) -> Model:
 
     Raises KilterError where there is none, where a checkpoint is incomplete, or where the hub cannot be reached.
     """
+    if "," in name and not Path(name).exists():
+        from kilter.models.mixed import Mixed, split
+
+        return Mixed([(load(part), weight) for part, weight in split(name)])
     if name.startswith(SERVER):
         from kilter.models.server import Server
 
@@ -69,8 +74,50 @@ def checkpoint(name: str) -> Path:
     return _checked(_fetched(name), name)
 
 
+def base_of(folder: Path, name: str) -> str | None:
+    """Return the name of the model below the adapter in `folder`, None where it holds a whole model.
+
+    It is read from adapter_config.json; a base that is not there any more is looked for where it stood as seen from the
+    adapter, and by the name that it was called by. Raises KilterError where it is nowhere.
+    """
+    if not _is_adapter(folder):
+        return None
+    try:
+        told = json.loads((folder / adapter_files.CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
+        raise KilterError(f"'{name}' is half written: its {adapter_files.CONFIG} cannot be read.") from None
+    if not told:
+        raise KilterError(
+            f"'{name}' is an adapter without its model: its {adapter_files.CONFIG} names none; "
+            "write which as base_model_name_or_path there."
+        )
+    note = adapter_files.note(folder)
+    known = [str(told), str(folder / note["near"]) if "near" in note else ""]
+    found = next((each for each in known if each and Path(each).is_dir()), str(told))
+    if not Path(found).is_dir() and note.get("known_as") in BUNDLED:
+        found = note["known_as"]
+    try:
+        base = checkpoint(found)
+    except KilterError as error:
+        raise KilterError(
+            f"'{name}' is an adapter for '{told}', which cannot be had ({str(error).rstrip('.')}); put it there, or "
+            f"write where it is as base_model_name_or_path into the {adapter_files.CONFIG} of the adapter."
+        ) from error
+    if _is_adapter(base):
+        raise KilterError(f"'{name}' is an adapter for '{told}', which is an adapter itself; merge that one first.")
+    return found
+
+
+def _is_adapter(folder: Path) -> bool:
+    """Whether `folder` holds an adapter and no whole model."""
+    return (folder / adapter_files.CONFIG).is_file() and not any(folder.glob("model*.safetensors"))
+
+
 def is_reward_model(folder: Path) -> bool:
     """Whether the checkpoint in `folder` classifies sequences, which with one label is a reward model."""
+    if _is_adapter(folder):
+        config = json.loads((folder / adapter_files.CONFIG).read_text(encoding="utf-8"))
+        return bool(config.get("task_type") == "SEQ_CLS")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -78,22 +125,26 @@ def is_reward_model(folder: Path) -> bool:
     return any(str(name).endswith(CLASSIFIER) for name in config.get("architectures") or ())
 
 
-def load_weights(name: str, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_weights(
+    name: str, dtype: torch.dtype = torch.float32, *, adapter: str = "none"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return the causal language model and the tokenizer called `name`, the tokenizer with a chat template.
 
-    Only safetensors are read and no code of the repository is run. Raises KilterError as `checkpoint` does, for a
-    reward model, and for an architecture that transformers does not know.
+    An adapter comes with its base: merged into it in fp32, else as PEFT's model of both; where an `adapter` is going to
+    be trained, as PEFT's model with that adapter to be continued. Only safetensors are read and no code of the
+    repository is run. Raises KilterError as `checkpoint` does, for a reward model, and for an architecture that
+    transformers does not know.
     """
     folder = checkpoint(name)
     if is_reward_model(folder):
         raise KilterError(f"'{name}' is a reward model, which writes no text; give a language model here.")
     model, tokenizer, missing = _loaded(AutoModelForCausalLM, folder, name, dtype)
     _complain(missing, name)
-    return model, tokenizer
+    return _adapted(model, folder, name, adapter), tokenizer
 
 
 def load_value_model(
-    name: str, dtype: torch.dtype = torch.float32, *, trained: bool = False
+    name: str, dtype: torch.dtype = torch.float32, *, trained: bool = False, adapter: str = "none"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Return the reward model called `name`, a causal sequence classifier with one label, and its tokenizer.
 
@@ -102,12 +153,13 @@ def load_value_model(
     that. Raises KilterError as `checkpoint` does, for a model of several labels, and for one that reads both ways.
     """
     folder = checkpoint(name)
-    ready = is_reward_model(folder)
-    if trained and not ready:
+    if trained and not is_reward_model(folder):
         raise KilterError(
             f"'{name}' is a language model, and a reward model is due here; make one of it with "
             f"`kilter train reward --model {name} --data F --out DIR`."
         )
+    base = base_of(folder, name)
+    ready = is_reward_model(checkpoint(base) if base else folder)
     model, tokenizer, missing = _loaded(
         AutoModelForSequenceClassification, folder, name, dtype, **({} if ready else {"num_labels": 1})
     )
@@ -125,22 +177,36 @@ def load_value_model(
         torch.nn.init.zeros_(head.weight)
         _pad(model, tokenizer)
     _complain(missing, name)
-    return model, tokenizer
+    return _adapted(model, folder, name, adapter), tokenizer
+
+
+def _adapted(model: Any, folder: Path, name: str, adapter: str) -> Any:
+    """Return `model` with the adapter in `folder`, where that is one, to be trained as the kind `adapter`."""
+    return adapter_files.put_on(model, folder, name, train=adapter) if _is_adapter(folder) else model
 
 
 def _loaded(
     auto: Any, folder: Path, name: str, dtype: torch.dtype, **settings: Any
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[str]]:
-    """Return the model as the class `auto` loads it, its tokenizer, and the weights that the checkpoint lacks."""
+    """Return the model as the class `auto` loads it, its tokenizer, and the weights that the checkpoint lacks.
+
+    Of an adapter it is the base, with the tokenizer of the adapter where that has one.
+    """
+    base = base_of(folder, name)
+    whole = checkpoint(base) if base else folder
     try:
         with _quietly():
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder if (folder / "tokenizer_config.json").is_file() else whole)
             loaded: Any = auto.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, output_loading_info=True, **settings
+                whole, dtype=dtype, use_safetensors=True, output_loading_info=True, **settings
             )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
         raise KilterError(f"'{name}' cannot be loaded ({first_line(error)}); check that folder.") from error
     model, found = loaded
+    # What an adapter that is trained on it will name as its base: a hub id, or a folder wherever one stands.
+    model.known_as = base or name
+    on_disk = model.known_as in BUNDLED or Path(model.known_as).expanduser().exists()
+    model.name_or_path = str(whole.resolve()) if on_disk else model.known_as
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise KilterError(
@@ -187,11 +253,10 @@ def _checked(folder: Path, name: str) -> Path:
     """Return `folder` if it holds a whole checkpoint."""
     if not folder.is_dir():
         raise KilterError(f"'{name}' is a file; name the folder of a Hugging Face checkpoint.")
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise KilterError(f"'{name}' is an adapter without its model; merge the two (merge_and_unload) and save that.")
-    if not (folder / "config.json").is_file():
+    adapter = _is_adapter(folder)
+    if not adapter and not (folder / "config.json").is_file():
         raise KilterError(f"'{name}' has no config.json, so it is no Hugging Face checkpoint; name {EXPECTED}.")
-    shards = _shards(folder, name)
+    shards = [folder / adapter_files.WEIGHTS] if adapter else _shards(folder, name)
     if not shards:
         raise KilterError(f"'{name}' has no weights in safetensors; save it with save_pretrained() first.")
     for shard in shards:
@@ -202,6 +267,7 @@ def _checked(folder: Path, name: str) -> Path:
             raise KilterError(
                 f"'{name}' is half written: {shard.name} is missing or cut short; run what made it again, or delete it."
             ) from None
+    base_of(folder, name)
     return folder
 
 
