@@ -43,9 +43,10 @@ def required(method: Method) -> set[str]:
 def wanted(method: Method) -> Want | None:
     """Return the kind of records that the method reads, None where any will do."""
     if method.wing == "training":
+        from kilter.training import run
         from kilter.training.objective import kind_of
 
-        return "demonstrations" if kind_of(method.function) == "demonstrations" else "groups"
+        return run.wanted(kind_of(method.function))
     told = str(typing.get_type_hints(method.function).get("records", ""))
     kinds = [kind for kind, record in KINDS.items() if record.__name__ in told]
     return typing.cast(Want, kinds[0]) if len(kinds) == 1 else None

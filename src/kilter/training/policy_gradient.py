@@ -89,3 +89,30 @@ def sampled(group: Groups) -> tuple[Tensor, Tensor]:
     if group.rewards is None or group.behaviour is None:
         raise ValueError("Responses that were sampled are due here, with rewards and the log-probs they were drawn at.")
     return group.rewards, group.behaviour
+
+
+def gae(rewards: Tensor, values: Tensor, lengths: Tensor, *, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+    """Return generalised advantage estimates [P] and the returns [P] that a critic should have said.
+
+    rewards, values [P]: of each token, response by response; lengths [R]. With V = 0 behind a response's last token,
+    d_t = r_t + gamma V_{t+1} - V_t, A_t = d_t + gamma lam A_{t+1}, G_t = A_t + V_t (Schulman et al. 2016, eq. 16).
+    """
+    rows, longest = len(lengths), int(lengths.max()) if len(lengths) else 0
+    row = torch.arange(rows, device=lengths.device).repeat_interleave(lengths)
+    column = torch.arange(len(row), device=lengths.device) - (lengths.cumsum(0) - lengths)[row]
+    r, v = (numbers.new_zeros(rows, longest + 1) for numbers in (rewards, values))
+    r[row, column], v[row, column] = rewards, values
+    found, ahead = torch.zeros_like(v), values.new_zeros(rows)
+    for t in range(longest - 1, -1, -1):
+        ahead = r[:, t] + gamma * v[:, t + 1] - v[:, t] + gamma * lam * ahead
+        # Behind its end a response has neither reward nor value, and so no advantage either.
+        found[:, t] = ahead
+    advantages = found[row, column]
+    return advantages, advantages + values
+
+
+def whitened(numbers: Tensor) -> Tensor:
+    """Return `numbers` with mean 0 and variance 1, as far as there are several and they differ."""
+    if len(numbers) < 2:
+        return numbers - numbers.mean() if len(numbers) else numbers
+    return (numbers - numbers.mean()) / (numbers.std() + 1e-8)

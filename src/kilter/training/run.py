@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -12,19 +13,24 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from kilter import formats, registry
-from kilter.engine import loop
+from kilter.engine import adapters, loop
+from kilter.engine.adapter_files import is_adapted
 from kilter.engine.batch import Tree
 from kilter.engine.loop import LoopOptions, TrainResult
 from kilter.engine.template import Dropped
 from kilter.engine.template import trees as as_trees
+from kilter.engine.virtual import room
 from kilter.errors import KilterError
-from kilter.formats.shape import Want
+from kilter.formats.kinds import ask
+from kilter.formats.shape import Losses, Want
 from kilter.models.load import checkpoint, load_value_model, load_weights
 from kilter.notes import tell
-from kilter.records import Demonstration, Group, Record
+from kilter.records import Demonstration, Group, Prompt, Record
 from kilter.registry import Method
+from kilter.training.critic import CriticOptions, load_critic
 from kilter.training.judged import check_scores, judged_trees, steps_of
-from kilter.training.objective import Kind, Role, kind_of, role_of
+from kilter.training.objective import Kind, Role, kind_of, online_of, role_of
+from kilter.training.online import OnlineOptions, online_source
 
 # What a tree must have for each kind of learning, and what to say when none has it.
 LACKING: dict[Kind, str] = {
@@ -33,20 +39,40 @@ LACKING: dict[Kind, str] = {
     "scores": "no responses with scores, a ranking or labels",
     "labels": "no responses with labels",
     "steps": "no response in labelled steps (prompt, completions and labels)",
+    "prompts": "no prompt that waits for an answer",
 }
 
 
 @cache
 def options_of(method: Method) -> type[BaseModel]:
-    """Return the pydantic model of all that `method` can be told: its objective's options and the loop's."""
-    own: dict[str, Any] = {}
-    for option in method.options.values():
-        default = ... if option.default is inspect.Parameter.empty else option.default
-        own[option.name] = (option.type, Field(default, description=option.help))
-    shared: dict[str, Any] = {
-        name: (field.annotation, field) for name, field in LoopOptions.model_fields.items() if name not in own
+    """Return the pydantic model of all that `method` can be told: its objective's options and the loop's.
+
+    A method that learns from its own samples can also be told about them, and has its own defaults for what it shares.
+    """
+    online = online_of(method.function)
+    own = _fields(method)
+    shared = dict(LoopOptions.model_fields)
+    if online:
+        if online.shape:
+            own |= _fields(Method(method.id, method.wing, online.shape, None, None, ()))
+        shared = {**OnlineOptions.model_fields, **(CriticOptions.model_fields if online.critic else {}), **shared}
+        for name, default in online.defaults.items():
+            shared[name] = copy.copy(shared[name])
+            shared[name].default = default
+    settled = {name: (field.annotation, field) for name, field in shared.items() if name not in own}
+    fields: dict[str, Any] = {**own, **settled}
+    return create_model(f"{method.id}_training_options", __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _fields(method: Method) -> dict[str, Any]:
+    """Return the method's own options as pydantic takes them."""
+    return {
+        option.name: (
+            option.type,
+            Field(... if option.default is inspect.Parameter.empty else option.default, description=option.help),
+        )
+        for option in method.options.values()
     }
-    return create_model(f"{method.id}_training_options", __config__=ConfigDict(extra="forbid"), **own, **shared)
 
 
 def train(
@@ -74,18 +100,35 @@ def train(
     settings = LoopOptions(**{name: given[name] for name in LoopOptions.model_fields})
     objective = partial(found.function, **{name: given[name] for name in found.options})
     kind, role = kind_of(found.function), role_of(found.function)
+    adapters.check(settings)
 
     if Path(out).exists() and checkpoint(str(model)).resolve() == Path(out).resolve():
         raise KilterError(f"{out} is the model that training starts from; choose another folder for the result.")
     records, notes = read(data, kind, found.id, formats.rejects_beside(out))
-    weights, tokenizer = (load_value_model if role == "judge" else load_weights)(str(model), torch.float32)
-    places = getattr(weights.config.get_text_config(), "max_position_embeddings", None) or settings.max_length
+    loaded = load_value_model if role == "judge" else load_weights
+    weights, tokenizer = loaded(str(model), torch.float32, adapter=settings.adapter)
+    places = room(weights) - (0 if is_adapted(weights) else settings.tokens_ahead())
     if places < settings.max_length:
         notes.append(f"Sequences are cut to {places} tokens, all that the model has positions for.")
-    trees, more = make_trees(tokenizer, records, kind, min(places, settings.max_length), found.id, role)
+    length = min(places, settings.max_length)
+    kept: dict[str, Any] = {"tokenizer": tokenizer, "overwrite": overwrite}
+    if (online := online_of(found.function)) is not None:
+        prompts = [record for record in records if isinstance(record, Prompt)]
+        source, more = online_source(prompts, weights, tokenizer, online, given, method=found.id, max_length=length)
+        settings = settings.model_copy(update={"steps": settings.steps or source.steps(settings.epochs)})
+        kept["entropy"] = given["entropy"] or bool(given.get("entropy_coef"))
+        kept |= load_critic(str(model), tokenizer, given) if online.critic else {}
+        trees: loop.Source = source
+    else:
+        trees, more = make_trees(tokenizer, records, kind, length, found.id, role)
     notes += more
     say(notes)
-    return loop.train(weights, trees, objective, settings, out, tokenizer=tokenizer, notes=notes, overwrite=overwrite)
+    return loop.train(weights, trees, objective, settings, out, notes=notes, **kept)
+
+
+def wanted(kind: Kind) -> Want:
+    """Return the kind of record that an objective of this kind reads."""
+    return "demonstrations" if kind == "demonstrations" else "prompts" if kind == "prompts" else "groups"
 
 
 def read(
@@ -95,13 +138,16 @@ def read(
 
     Lines of a file that cannot be read go to `rejects`. Raises KilterError where there are no such records.
     """
-    want: Want = "demonstrations" if kind == "demonstrations" else "groups"
+    want = wanted(kind)
     if isinstance(data, str | Path):
         reading = formats.read(data, want=want, rejects=rejects)
         records, notes, where = reading.records, list(reading.notes), str(data)
     else:
         records, notes, where = list(data), list(getattr(data, "notes", [])), "The data"
-    if kind != "demonstrations":
+    if want == "prompts":
+        found = [record if isinstance(record, Prompt) else ask(record, Losses()) for record in records]
+        records = [record for record in found if record is not None]
+    if want == "groups":
         check_scores(record for record in records if isinstance(record, Group))
     usable = [record for record in records if _teaches(record, kind)]
     if not usable:
@@ -143,6 +189,8 @@ def _teaches(record: Record, kind: Kind) -> bool:
     """Whether there is something of this kind to learn in `record`."""
     if kind == "demonstrations":
         return isinstance(record, Demonstration) and any(m.role == "assistant" for m in record.messages)
+    if kind == "prompts":
+        return isinstance(record, Prompt)
     if not isinstance(record, Group) or not record.responses:
         return False
     if kind == "pairs":

@@ -1,0 +1,350 @@
+"""The online source: the policy answers prompts, feedback rewards the answers, an objective learns from them.
+
+Training goes by phases. At the start of each the policy as it is by then samples K responses to each of B prompts, with
+the engine's sampler: the same weights in memory, the same precision, one prefill a prompt. Log-probs of what was
+sampled are the sampler's own, of the very distribution it drew from; no forward is spent on them. Then the phase's
+`updates` passes over the responses are taken, in one step each or in `minibatches`.
+
+What is not known of the responses here, an advantage, a reward shaped by a critic, is worked out by the method: in its
+objective, or once for a phase in what it gave to `learns_online`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
+from pydantic import BaseModel, ConfigDict, Field
+
+from kilter.engine import checkpoint
+from kilter.engine.batch import Tree
+from kilter.engine.feed import Rig
+from kilter.engine.plain import obstacle
+from kilter.engine.reference import score
+from kilter.engine.sampler import Completion, sample
+from kilter.engine.template import end_ids, prompt_ids
+from kilter.errors import KilterError
+from kilter.feedback.named import named
+from kilter.feedback.numbers import check, rewards
+from kilter.feedback.protocol import Feedback
+from kilter.models.drive import run, wait
+from kilter.models.local import generation_ends
+from kilter.records import Prompt
+from kilter.store import fingerprint
+from kilter.training import rollouts
+from kilter.training.objective import Online
+from kilter.training.rollouts import Rollout
+
+ROWS = 256  # sequences that grow at a time
+
+
+class OnlineOptions(BaseModel):
+    """What every method that learns from its own samples can be told about them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    feedback: dict[str, float] | str = Field(
+        description="What rewards responses: world, a reward model, a rule (contains:blue), or {name: weight, ...}."
+    )
+    samples: int = Field(default=4, gt=0, description="Responses to each prompt.")
+    max_tokens: int = Field(default=64, gt=0, description="Longest response, in tokens.")
+    temperature: float = Field(default=1.0, gt=0, description="Of sampling; the policy is what is sampled from.")
+    updates: int = Field(default=1, gt=0, description="Passes over the responses of a rollout.")
+    minibatches: int = Field(default=1, gt=0, description="Steps in a pass, of batch_size prompts each.")
+    cut_penalty: float = Field(default=0.0, ge=0, description="Taken off the reward of a response that did not end.")
+    skip_cut: bool = Field(default=False, description="Learn nothing from responses that did not end.")
+    entropy: bool = Field(default=False, description="Measure the entropy of the policy at each token; costs time.")
+
+
+class OnlineSource:
+    """Trees of the policy's own samples, step by step; see `engine.feed.Sampling`."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        ids: Sequence[Sequence[int]],
+        feedback: Feedback,
+        tokenizer: Any,
+        ends: set[int],
+        options: OnlineOptions,
+        *,
+        batch_size: int,
+        seed: int,
+        wants_reference: bool = False,
+        shape: Callable[[Rollout], None] | None = None,
+        shaped_by: Any = None,
+    ) -> None:
+        """`ids` are the tokens of `prompts`, `ends` the tokens that end a response.
+
+        `shape` completes a rollout for the objective; `shaped_by` stands for it in the run's mark.
+        """
+        self.prompts, self.ids, self.feedback = prompts, ids, feedback
+        self.tokenizer, self.ends, self.options = tokenizer, ends, options
+        self.batch_size, self.seed = batch_size, seed
+        self.wants_reference, self.shape, self.shaped_by = wants_reference, shape, shaped_by
+        self.temperature = options.temperature
+        self._rig: Rig | None = None
+        self._phase, self._rollout = -1, Rollout([])
+
+    @property
+    def steps_a_phase(self) -> int:
+        """Optimizer steps between two rollouts."""
+        return self.options.updates * self.options.minibatches
+
+    @property
+    def prompts_a_phase(self) -> int:
+        """Prompts of a rollout."""
+        return self.batch_size * self.options.minibatches
+
+    @property
+    def steps_an_epoch(self) -> float:
+        """Steps in which every prompt comes once."""
+        return len(self.prompts) / self.prompts_a_phase * self.steps_a_phase
+
+    def steps(self, epochs: float) -> int:
+        """Return the steps of whole phases that come nearest to `epochs` passes over the prompts."""
+        return max(1, round(epochs * len(self.prompts) / self.prompts_a_phase)) * self.steps_a_phase
+
+    def attach(self, rig: Rig) -> None:
+        """Take what the loop lends."""
+        self._rig = rig
+        # Found out once, and not in the reduced precision that the samples are drawn in.
+        obstacle(rig.policy.model)
+
+    def fresh(self, step: int) -> bool:
+        """Whether the policy is at `step` still the very one that sampled."""
+        return step % self.steps_a_phase == 0
+
+    def told(self) -> dict[str, float]:
+        """Return what the method carries from rollout to rollout, such as a coefficient that adapts."""
+        return dict(self._rollout.state)
+
+    def digest(self) -> str:
+        """Return a hash of what decides the samples beside the policy."""
+        told = self.options.model_dump(exclude={"feedback"})
+        ids = [list(row) for row in self.ids]
+        return fingerprint(ids, self.feedback.name, told, sorted(self.ends), self.shaped_by)
+
+    def __call__(self, step: int) -> list[Tree]:
+        """Return the trees of `step`; its phase's are sampled, or read if they were sampled before a run stopped."""
+        phase, within = divmod(step, self.steps_a_phase)
+        if phase != self._phase:
+            self._rollout, self._phase = self._of(phase), phase
+        trees, parts = self._rollout.trees, self.options.minibatches
+        if parts == 1:
+            return trees
+        update, part = divmod(within, parts)
+        order = np.random.default_rng([self.seed, phase, update]).permutation(len(trees))
+        return [trees[i] for i in order[part * self.batch_size : (part + 1) * self.batch_size]]
+
+    def _of(self, phase: int) -> Rollout:
+        """Return the rollout of `phase`. Every process gets the same."""
+        rig = self._attached
+        kept = self._kept(phase)
+        if kept is None:
+            before: Rollout | None = Rollout([])
+            if phase:
+                before = self._rollout if self._phase == phase - 1 else self._kept(phase - 1)
+            if before is None:
+                raise KilterError(f"The rollouts below {rig.out} are gone; delete that folder and start again.")
+            kept = self._sampled(phase, dict(before.state))
+            if rig.accelerator.is_main_process:
+                rollouts.write(rollouts.path(rig.out, phase), kept, rig.mark)
+                # A run that is continued goes on from the newest state, or in the phase after that.
+                state = checkpoint.find_state(rig.out)
+                step = checkpoint.read_facts(state)["step"] if state else 0
+                rollouts.trim(rig.out, max(0, step - 1) // self.steps_a_phase)
+        return kept
+
+    def _kept(self, phase: int) -> Rollout | None:
+        """Return the rollout of `phase` from the disk, where it is there."""
+        rig = self._attached
+        found = [rollouts.read(rollouts.path(rig.out, phase), rig.mark) if rig.accelerator.is_main_process else None]
+        if rig.accelerator.num_processes > 1:
+            broadcast_object_list(found)
+        return found[0]
+
+    @property
+    def _attached(self) -> Rig:
+        if self._rig is None:
+            raise ValueError("An online source samples from the policy that the loop trains; give it to the loop.")
+        return self._rig
+
+    def _sampled(self, phase: int, state: dict[str, float]) -> Rollout:
+        """Return the responses to the prompts of `phase` with all that is known of them."""
+        rig = self._attached
+        world, rank = rig.accelerator.num_processes, rig.accelerator.process_index
+        chosen = self._chosen(phase)
+        mine = list(range(rank, len(chosen), world))
+        trees = self._answered(phase, [chosen[place] for place in mine], mine)
+        if rig.critic is not None:
+            values = score(rig.critic, trees, rig.micro_tokens, rig.accelerator.device)
+            for tree, numbers in zip(trees, values, strict=True):
+                sizes = [sum(mask) for mask in tree.masks]
+                tree.info["values"] = [part.numpy() for part in numbers.split(sizes)]
+        if world > 1:
+            found = gather_object(list(zip(mine, trees, strict=True)))
+            trees = [tree for _, tree in sorted(found, key=lambda pair: pair[0])]
+        if rig.reference is not None:
+            rig.reference(trees, phase)
+        rollout = Rollout(trees, state)
+        if self.shape is not None:
+            self.shape(rollout)
+        return rollout
+
+    def _chosen(self, phase: int) -> list[int]:
+        """Return the prompts of a phase: the next of an endless row in which every epoch has its own order."""
+        found: list[int] = []
+        for place in range(phase * self.prompts_a_phase, (phase + 1) * self.prompts_a_phase):
+            epoch, at = divmod(place, len(self.prompts))
+            if not found or not at:
+                generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+                order = torch.randperm(len(self.prompts), generator=generator).tolist()
+            found.append(order[at])
+        return found
+
+    def _answered(self, phase: int, chosen: Sequence[int], places: Sequence[int]) -> list[Tree]:
+        """Return a tree for each of the prompts `chosen`, sampled and rewarded; `places` are theirs in the phase."""
+        rig, o = self._attached, self.options
+        total = len(chosen) * o.samples
+
+        def progress(finished: int, sampled: int) -> None:
+            rig.say(f"sampling {finished}/{total}")
+
+        device = rig.accelerator.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=rig.policy.bf16):
+            found = sample(
+                rig.policy.model,
+                [self.ids[i] for i in chosen],
+                n=o.samples,
+                max_tokens=o.max_tokens,
+                temperature=o.temperature,
+                stop_ids=self.ends,
+                seed=self.seed * 1_000_003 + phase,
+                keys=places,
+                batch_size=ROWS,
+                progress=progress,
+            )
+        rig.say("asking for feedback")
+        prompts = [self.prompts[i] for i in chosen]
+        texts = [self._texts(completions) for completions in found]
+
+        async def one(item: tuple[Prompt, list[str]]) -> list[float]:
+            prompt, said = item
+            # Of equal responses one is judged: a policy that is sure of itself says the same many times.
+            different = list(dict.fromkeys(said))
+            found = dict(zip(different, await rewards(self.feedback, prompt, different), strict=True))
+            return [found[text] for text in said]
+
+        judged = wait(run(list(zip(prompts, texts, strict=True)), one, quiet=True))
+        return [
+            self._tree(prompt, self.ids[i], completions, scores)
+            for prompt, i, completions, scores in zip(prompts, chosen, found, judged, strict=True)
+        ]
+
+    def _texts(self, completions: Sequence[Completion]) -> list[str]:
+        bodies = [c.tokens[: -1 if c.tokens[-1] in self.ends else None] for c in completions]
+        texts = self.tokenizer.batch_decode(bodies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return [text.strip() for text in texts]
+
+    def _tree(
+        self, prompt: Prompt, ids: Sequence[int], completions: Sequence[Completion], scores: Sequence[float]
+    ) -> Tree:
+        cut = [completion.finish_reason == "length" for completion in completions]
+        learned = [not (self.options.skip_cut and missing) for missing in cut]
+        return Tree(
+            list(ids),
+            [completion.tokens for completion in completions],
+            [[learns] * len(completion.tokens) for learns, completion in zip(learned, completions, strict=True)],
+            info={
+                "id": prompt.id,
+                "rewards": [r - self.options.cut_penalty * missing for r, missing in zip(scores, cut, strict=True)],
+                "cut": [float(missing) for missing in cut],
+                "behaviour": [
+                    np.asarray(completion.logprobs if learns else [], dtype=np.float32)
+                    for learns, completion in zip(learned, completions, strict=True)
+                ],
+            },
+        )
+
+
+def online_source(
+    prompts: Sequence[Prompt],
+    model: Any,
+    tokenizer: Any,
+    online: Online,
+    given: Mapping[str, Any],
+    *,
+    method: str,
+    max_length: int,
+) -> tuple[OnlineSource, list[str]]:
+    """Return the source of a method's samples, and sentences about prompts that it leaves out or cuts.
+
+    `given` are all options of the method, `online` is what it asks for. Raises KilterError for what cannot work: a
+    feedback that there is not or that cannot judge the prompts, too few responses to compare, no room for a prompt, a
+    tokenizer by which no response ever ends.
+    """
+    options = OnlineOptions(**{name: given[name] for name in OnlineOptions.model_fields})
+    if options.samples < online.at_least:
+        raise KilterError(
+            f"'{method}' compares the responses to a prompt with one another: samples is {options.samples} and has to "
+            f"be at least {online.at_least}."
+        )
+    ends = end_ids(tokenizer) | generation_ends(model)
+    if not ends:
+        raise KilterError(
+            "No token ends a response of this model, so that each would go on to max_tokens; give its tokenizer an "
+            "eos_token, or a chat template that ends the assistant's turn with a special token."
+        )
+    room = max_length - options.max_tokens
+    if room < 1:
+        raise KilterError(
+            f"max_tokens={options.max_tokens} leaves no room for a prompt in {max_length} tokens, which hold both; "
+            "lower it, or raise max_length."
+        )
+    feedback = named(options.feedback)
+    check(feedback, prompts)
+    kept, ids, notes = _encoded(tokenizer, prompts, room)
+    wanted = set(inspect.signature(online.shape).parameters) if online.shape else set()
+    told = {name: value for name, value in given.items() if name in wanted}
+    source = OnlineSource(
+        kept,
+        ids,
+        feedback,
+        tokenizer,
+        ends,
+        options,
+        batch_size=given["batch_size"],
+        seed=given["seed"],
+        wants_reference=bool(online.reference and given[online.reference]),
+        shape=partial(online.shape, **told) if online.shape else None,
+        shaped_by=told,
+    )
+    return source, notes
+
+
+def _encoded(tokenizer: Any, prompts: Sequence[Prompt], room: int) -> tuple[list[Prompt], list[list[int]], list[str]]:
+    """Return the prompts that the chat template takes, their tokens, and sentences about the others."""
+    notes: list[str] = []
+    kept = list(prompts)
+    try:
+        ids = prompt_ids(tokenizer, [prompt.messages for prompt in kept])
+    except KilterError as refused:
+        kept, ids = [], []
+        for prompt in prompts:
+            with contextlib.suppress(KilterError):
+                ids += prompt_ids(tokenizer, [prompt.messages])
+                kept.append(prompt)
+        if not kept:
+            raise
+        notes.append(f"{len(prompts) - len(kept)} of {len(prompts)} prompts left out: {refused}")
+    if long := sum(len(row) > room for row in ids):
+        notes.append(f"{long} of {len(ids)} prompts are cut from the left to {room} tokens; max_length allows no more.")
+        ids = prompt_ids(tokenizer, [prompt.messages for prompt in kept], max_length=room)
+    return kept, ids, notes
