@@ -5,6 +5,7 @@ import random
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     BloomConfig,
     Gemma2Config,
     Gemma3TextConfig,
@@ -82,7 +83,21 @@ PADDED = {
 def make(name="llama", seed=0, scale=3.0):
     """Return a model of the architecture in fp32. Fresh weights hardly attend: they are made `scale` times larger."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config((ARCHITECTURES | SINKS | PADDED)[name](), attn_implementation="eager")
+    config = (ARCHITECTURES | SINKS | PADDED)[name]()
+    return _livelier(AutoModelForCausalLM.from_config(config, attn_implementation="eager"), scale)
+
+
+def make_judge(name="llama", seed=0, scale=3.0):
+    """Return a reward model of the architecture in fp32, with weights and a head of some size."""
+    torch.manual_seed(seed)
+    config = (ARCHITECTURES | SINKS | PADDED)[name]()
+    config.num_labels = 1
+    model = _livelier(AutoModelForSequenceClassification.from_config(config, attn_implementation="eager"), scale)
+    torch.nn.init.normal_(model.score.weight)
+    return model
+
+
+def _livelier(model, scale):
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
