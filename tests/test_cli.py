@@ -274,6 +274,20 @@ def train(kilter, model, data, *more):
     )
 
 
+def test_training_into_a_folder_that_is_taken(kilter, tiny_model, tmp_path):
+    demonstrations(tmp_path / "d.jsonl", 12)
+    assert train(kilter, tiny_model, "d.jsonl")[0] == 0
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    code, out, err = train(kilter, tiny_model, "d.jsonl")
+    assert (code, out) == (0, "This very run is finished, nothing was trained: out\n"), err
+    said = "out holds a finished run with other settings (learning_rate is 2e-05 there and 0.1 here)"
+    refused(train(kilter, tiny_model, "d.jsonl", "--learning-rate", 0.1), said, "--overwrite")
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+    code, out, err = train(kilter, tiny_model, "d.jsonl", "--learning-rate", 0.1, "--overwrite", "--json")
+    assert (code, json.loads(out)["kept"]) == (0, False), err
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() != before
+
+
 def test_a_missing_file(kilter, tiny_model):
     refused(train(kilter, tiny_model, "none.jsonl"), "none.jsonl")
     refused(kilter("convert", "none.jsonl", "out.jsonl"), "none.jsonl")
@@ -319,10 +333,14 @@ def test_every_third_line_broken(kilter, tiny_model, tmp_path):
         assert code == 0, err
         assert told in err
     assert told in json.loads(out)["notes"][0]
+    code, out, err = train(kilter, tiny_model, "third.jsonl", "--json")
+    assert code == 0, err
+    assert told in err
+    assert told in json.loads(out)["notes"][0]
     code, out, err = kilter(*sampled)
     assert told in err
     assert out.count("> what is") == 8
-    for name in ("mended.jsonl", "a.jsonl", "e.json"):
+    for name in ("mended.jsonl", "a.jsonl", "e.json", "out"):
         rejects = (tmp_path / f"{name}.rejects.jsonl").read_text(encoding="utf-8").splitlines()
         assert [json.loads(line)["line"] for line in rejects] == [3, 6, 9, 12]
 

@@ -29,6 +29,9 @@ EXAMPLES.update({name: examples for name, (_, _, examples) in ABOUT.items()})
 EXAMPLES["pretrain"] = PRETRAIN_EXAMPLES
 
 _json = flags.fixed("as_json", bool, "Print JSON.", default=False, flag="--json")
+_overwrite = flags.fixed(
+    "overwrite", bool, "Replace a model or another run that the folder holds.", default=False, flag="--overwrite"
+)
 _records = flags.fixed(
     "records", str | None, "Records that the method reads: a file, folder or hub id.", default=None, metavar="FILE"
 )
@@ -69,7 +72,8 @@ def _enter_method(group: typer.Typer, verb: str, word: str, method: Any) -> None
     out = flags.fixed("out", Path, "The file to write.", metavar="FILE")
     if verb == "train":
         data = flags.fixed("data", str, "Records to learn from: a file, folder or hub id.", metavar="FILE")
-        own = [model, data, flags.fixed("out", Path, "The folder of the trained model.", metavar="DIR"), _json]
+        folder = flags.fixed("out", Path, "The folder of the trained model.", metavar="DIR")
+        own = [model, data, folder, _overwrite, _json]
     else:
         need = required(method)
         own = [model] if "model" in method.inputs else []
@@ -111,10 +115,13 @@ def _train(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
     from kilter.recipe.run import duration
 
     account = Account()
-    done = api.train(method.id, model=given["model"], data=given["data"], out=given["out"], **options)
+    named = {name: given[name] for name in ("model", "data", "out", "overwrite")}
+    done = api.train(method.id, **named, **options)
     cost = account.close(done.tokens)
     if given["as_json"]:
-        emit({"out": str(given["out"]), "steps": done.steps, **cost})
+        emit({"out": str(given["out"]), "steps": done.steps, "kept": done.kept, "notes": done.notes, **cost})
+    elif done.kept:
+        print(f"This very run is finished, nothing was trained: {given['out']}")
     else:
         print(f"{done.steps:,} steps, {done.tokens:,} tokens, {duration(cost['seconds'])}: {given['out']}")
 

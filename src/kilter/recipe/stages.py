@@ -49,8 +49,10 @@ def fit(step: Step, folder: Path, run: Path) -> dict[str, Any]:
     from kilter.training.run import train
 
     records, notes = _records(step, folder, run)
-    done = train(step.method.id, model=_path(step.models["model"], run), data=records, out=folder, **step.options)
-    return {"steps": done.steps, "tokens": done.tokens, "notes": notes}
+    model = _path(step.models["model"], run)
+    # The runner says the notes when the stage is done, with those on reading.
+    done = train(step.method.id, model=model, data=records, out=folder, say=lambda notes: None, **step.options)
+    return {"steps": done.steps, "tokens": done.tokens, "notes": [*notes, *done.notes]}
 
 
 def measure(step: Step, folder: Path, run: Path) -> dict[str, Any]:
