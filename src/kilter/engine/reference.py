@@ -21,7 +21,10 @@ from accelerate.utils import gather_object
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.func import functional_call
 
+from kilter.engine import adapters
+from kilter.engine.adapter_files import is_adapted
 from kilter.engine.batch import Ragged, Tree, collate, fill
 from kilter.engine.checkpoint import writing
 from kilter.engine.head import LogProbs
@@ -54,7 +57,8 @@ def recall(
         return Live(standing(scorer, model, accelerator.device))
     kept = read(out, mark)
     if kept is None:
-        now = scorer if model is None else standing(scorer, model, accelerator.device)
+        itself = model is None and not is_adapted(scorer.model)
+        now = scorer if itself else standing(scorer, model, accelerator.device)
         kept = score_all(now, trees, micro_tokens, accelerator)
         if accelerator.is_main_process:
             kept.write(out, mark)
@@ -64,21 +68,35 @@ def recall(
 
 
 def standing(scorer: Scorer, model: Any | None, device: torch.device) -> Callable[[Ragged], LogProbs]:
-    """Return what goes on scoring as `model` does, or where that is None as `scorer` does now.
+    """Return what goes on scoring as `model` does, or where that is None as the model that `scorer` was made of.
 
-    Of a model with an adapter that is the same weights with the adapter off, not a second copy.
+    Of a model with an adapter that is the same weights, never a second copy: with the adapter off where it is a fresh
+    one, else with the adapter's own few as they are now.
     """
-    if model is None and hasattr(scorer.model, "disable_adapter"):
-
-        def bare(batch: Ragged) -> LogProbs:
-            with scorer.model.disable_adapter():
-                found: LogProbs = scorer(batch)
-            return found
-
-        return bare
+    if model is None and is_adapted(scorer.model):
+        return _bare(scorer) if getattr(scorer.model, "fresh", False) else _as_now(scorer)
     found = copy.deepcopy(scorer) if model is None else Scorer(model.to(device), bf16=scorer.bf16)
     found.temperature = scorer.temperature
     return found.requires_grad_(False)
+
+
+def _bare(scorer: Scorer) -> Callable[[Ragged], LogProbs]:
+    def score(batch: Ragged) -> LogProbs:
+        with adapters.off(scorer.model):
+            found: LogProbs = scorer(batch)
+        return found
+
+    return score
+
+
+def _as_now(scorer: Scorer) -> Callable[[Ragged], LogProbs]:
+    held = {name: p.detach().clone() for name, p in scorer.named_parameters() if p.requires_grad}
+
+    def score(batch: Ragged) -> LogProbs:
+        found: LogProbs = functional_call(scorer, held, (batch,))
+        return found
+
+    return score
 
 
 class Kept:

@@ -21,7 +21,7 @@ class Scorer(Trunk):
 
     def forward(self, batch: Ragged, entropy: bool = False) -> LogProbs:
         """Return the differentiable log-probs of the scored tokens; `entropy` asks for that of each position too."""
-        with self._autocast(batch):
+        with self._manner(batch):
             tokens, spread = (self._laid_out if self.ragged else self._padded)(batch, entropy)
         return LogProbs(tokens, batch.owner, batch.lengths, spread)
 

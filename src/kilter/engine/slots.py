@@ -191,8 +191,9 @@ def attached(model: Any) -> Iterator[Any]:
     Yields the transformers model itself (below PEFT's wrapping, whose adapters stay at work).
     """
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
-    attention_before, training = plain.config._attn_implementation, model.training
-    modes = {module: module.training for module in model.modules()} if training else {}
+    attention_before = plain.config._attn_implementation
+    # A model in evaluation mode may have parts that are not: an adapter's dropout while it learns.
+    modes = {module: True for module in model.modules() if module.training}
     model.eval()
     plain.set_attn_implementation(NAME)
     try:

@@ -8,12 +8,15 @@ row) is run with padding, which costs time and memory but not correctness; a war
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from kilter.engine.adapters import dropouts
 from kilter.engine.attention import NAME
 from kilter.engine.batch import Ragged, Tree, collate
 from kilter.engine.virtual import has_front, virtual
@@ -27,8 +30,9 @@ class Trunk(nn.Module):
     """Wraps a transformers model (or a PEFT model of one), whose weights it shares.
 
     While it exists the model's attention is "kilter", which without a layout is the ordinary one; `release` puts back
-    what was there. Dropout is off: the model is in evaluation mode. What is read from the hidden states is the
-    subclass's matter: it has a `forward`, and `_trial` and `_distance` for the test of the layout.
+    what was there. Dropout is off: the model is in evaluation mode; only an adapter's own is on, where gradients are.
+    What is read from the hidden states is the subclass's matter: it has a `forward`, and `_trial` and `_distance` for
+    the test of the layout.
     """
 
     reads = "results"  # what the trial compares, in the words of the warning
@@ -37,6 +41,7 @@ class Trunk(nn.Module):
         """`ragged`: whether to lay batches out; None tries it, and warns where it cannot be. `bf16`: under autocast."""
         super().__init__()
         self.model = model.eval()
+        self._dropouts = dropouts(model)
         self.bf16 = bf16
         self._before = self._plain.config._attn_implementation
         self.ragged = bool(ragged)
@@ -79,8 +84,20 @@ class Trunk(nn.Module):
                 for name in [n for n, value in vars(layer).items() if "drop" in n and isinstance(value, float)]:
                     setattr(layer, name, 0.0)
 
-    def _autocast(self, batch: Ragged) -> torch.autocast:
-        return torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=self.bf16)
+    @contextmanager
+    def _manner(self, batch: Ragged) -> Iterator[None]:
+        """Compute in the precision that was asked for, with an adapter's dropout where something is learned."""
+        before = [layer.training for layer in self._dropouts]
+        learns = torch.is_grad_enabled()
+        try:
+            for layer in self._dropouts:
+                layer.training = learns
+            with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=self.bf16):
+                yield
+        finally:
+            # After a forward that learns it stays on: activations may have to be computed again on the way back.
+            for layer, mode in zip(self._dropouts, before, strict=True):
+                layer.training = learns or mode
 
     def _hidden(self, batch: Ragged) -> Tensor:
         """Return the hidden state [T, H] of every token of a batch that is laid out."""

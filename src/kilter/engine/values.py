@@ -60,7 +60,7 @@ class Valuer(Trunk):
 
     def forward(self, batch: Ragged) -> Values:
         """Return the differentiable values at the scored tokens, the ends and the marks."""
-        with self._autocast(batch):
+        with self._manner(batch):
             state = self._states(batch, laid_out=self.ragged)
         responses = torch.arange(len(batch.lengths), device=batch.tokens.device)
         return Values(
