@@ -7,11 +7,10 @@ import pytest
 from fake_server import FakeServer, serving
 
 from kilter.errors import KilterError
-from kilter.models import server as module
+from kilter.models import line, server
 from kilter.models.load import load
 from kilter.models.protocol import Sampling
 from kilter.models.server import Server
-from kilter.models.throttle import Throttle
 from kilter.records import Message
 
 ASKED = [Message("system", "be brief"), Message("user", "hello there")]
@@ -19,8 +18,8 @@ ASKED = [Message("system", "be brief"), Message("user", "hello there")]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
-    for name in module.KEYS:
+    monkeypatch.setattr(line, "FIRST_PAUSE", 0.01)
+    for name in server.KEYS:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -37,7 +36,7 @@ def talk(server, use, name="#echo-1", **options):
 
 
 def ask(model):
-    return model.ask(ASKED, Sampling(max_tokens=7, temperature=0.5, seed=3, stop=("END",)))
+    return model.ask(ASKED, Sampling(max_tokens=7, temperature=0.5, seed=3, stop=("END",), logprobs=True))
 
 
 def test_an_answer_has_what_was_asked_for():
@@ -141,36 +140,3 @@ def test_scores_are_those_of_the_response():
     assert talk(server, use) == [[-1.0, -4.0, -3.0], [-2.0]]
     with pytest.raises(KilterError, match="does not tell the log-probs of a given text"):
         talk(FakeServer(), lambda model: model.score(ASKED, "a fine day"))
-
-
-def test_a_throttle_learns_what_is_borne():
-    async def main():
-        throttle = Throttle(start=4, most=16)
-        inside, most = 0, 0
-
-        async def one():
-            nonlocal inside, most
-            async with throttle.slot():
-                inside += 1
-                most = max(most, inside)
-                await asyncio.sleep(0)
-                inside -= 1
-            throttle.well()
-
-        await asyncio.gather(*(one() for _ in range(30)))
-        assert throttle.inside == 0
-        grown = throttle.limit
-        async with throttle.slot(), throttle.slot():
-            throttle.slow()
-            throttle.slow()  # of the same crowd: counts once
-        waiting = asyncio.gather(*(one() for _ in range(99)))
-        await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
-        return most, grown, throttle
-
-    most, grown, throttle = asyncio.run(main())
-    assert 4 <= most <= 16
-    assert grown > 4
-    assert throttle.limit == pytest.approx(grown / 2, rel=0.2)
-    assert throttle.inside == 0

@@ -12,10 +12,10 @@ from kilter.engine.batch import Tree, collate, fill
 from kilter.engine.sampler import Completion, sample
 from kilter.engine.scorer import Scorer
 from kilter.engine.template import Dropped, end_ids, prompt_ids, trees
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.models.gather import Gatherer, Request
-from kilter.models.load import load_weights
-from kilter.models.protocol import Answer, Sampling
+from kilter.models.load import checkpoint, load_weights
+from kilter.models.protocol import Answer, Sampling, Usage
 from kilter.records import Group, Message, identify
 
 ROWS = 256  # sequences that grow at a time
@@ -38,7 +38,7 @@ Check = Callable[[], None]
 
 
 class Local:
-    """A causal language model in this process. `tokens` counts what it has computed, prompts and answers."""
+    """A causal language model in this process. `usage` counts what it has computed, prompts and answers."""
 
     def __init__(self, name: str, *, dtype: torch.dtype | None = None, device: str | None = None) -> None:
         """Load the weights called `name` (see load.py); on a GPU where there is one, there in bfloat16 by default.
@@ -52,9 +52,24 @@ class Local:
         self.model: Any = model.to(self.device).eval()  # type: ignore[arg-type]
         self.positions: int = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
         self.ends = end_ids(self.tokenizer) | generation_ends(model)
-        self.tokens = 0
+        self.usage = Usage()
         self._scorer: Scorer | None = None
         self._gatherer = Gatherer(self._work, name)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens computed so far."""
+        return self.usage.tokens
+
+    async def identity(self) -> str:
+        """Return a text that is another for other weights: where the files are, their sizes and dates, the precision.
+
+        Reading the weights for a hash would take longer than many a question.
+        """
+        folder = checkpoint(self.name).resolve()
+        files = sorted(file for file in folder.iterdir() if file.is_file())
+        told = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+        return f"{folder} {identify(told)} {self.model.dtype}"
 
     async def ask(self, messages: Sequence[Message], sampling: Sampling) -> list[Answer]:
         """Return `sampling.n` answers. Equal conversations with equal sampling get equal answers.
@@ -89,7 +104,9 @@ class Local:
         manner = asks[0].item.sampling
 
         def ready(at: int, completions: list[Completion]) -> None:
-            self.tokens += len(prompts[at]) + sum(len(completion.tokens) for completion in completions)
+            self.usage.requests += 1
+            self.usage.prompt_tokens += len(prompts[at])
+            self.usage.completion_tokens += sum(len(completion.tokens) for completion in completions)
             asks[at].settle(self._answers(completions, manner.stop))
 
         sample(
@@ -118,7 +135,7 @@ class Local:
         except KilterError as error:
             if len(asks) > 1:
                 return [found for ask in asks for found in self._prompts([ask])]
-            asks[0].settle(error=error)
+            asks[0].settle(error=SetAside(str(error), "refused"))
             return []
 
     def _answers(self, completions: Sequence[Completion], stop: Sequence[str]) -> list[Answer]:
@@ -128,7 +145,7 @@ class Local:
         for completion, text in zip(completions, texts, strict=True):
             at = min((text.find(end) for end in stop if end in text), default=len(text))
             length = len(completion.tokens)
-            answers.append(Answer(text[:at].strip(), length, completion.logprobs, completion.finish_reason))
+            answers.append(Answer(text[:at].strip(), length, completion.logprobs, completion.finish_reason, self.name))
         return answers
 
     def _stopper(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
@@ -159,12 +176,13 @@ class Local:
             [tree] = trees(self.tokenizer, [group], max_length=self.positions, dropped=dropped)
         except KilterError as error:
             for score in scores:
-                score.settle(error=error)
+                score.settle(error=SetAside(str(error), "refused"))
             return None
         kept = tree.info["kept"] if tree else []
         for k, score in enumerate(scores):
             if k not in kept:
-                score.settle(error=KilterError(f"A response cannot be scored by {self.name}: {dropped}; leave it out."))
+                why = f"A response cannot be scored by {self.name}: {dropped}; leave it out."
+                score.settle(error=SetAside(why, "refused"))
         return (tree, [scores[k] for k in kept]) if tree else None
 
     @torch.no_grad()
@@ -173,7 +191,7 @@ class Local:
             self._scorer = Scorer(self.model)
         ragged = collate([tree for tree, _ in batch]).to(self.device)
         logprobs = iter(self._scorer(ragged).tokens.float().tolist())
-        self.tokens += len(ragged.tokens)
+        self.usage.prompt_tokens += len(ragged.tokens)
         scores = (score for _, some in batch for score in some)
         for score, length in zip(scores, ragged.lengths.tolist(), strict=True):
             score.settle([next(logprobs) for _ in range(length)])

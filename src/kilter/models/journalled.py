@@ -1,0 +1,157 @@
+"""A model whose every answer is on the disk before anybody uses it: what was answered is never asked again.
+
+An answer is kept under the hash of everything that shaped it: the model (its weights, where they are here), the
+messages, the sampling, and the version of the prompt that the messages were rendered from. So a run that is killed goes
+on where it was, and a changed prompt or system message makes new exactly what was asked with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from kilter.errors import SetAside
+from kilter.models.mixed import Mixed
+from kilter.models.protocol import Answer, Model, Sampling, Usage
+from kilter.records import Message
+from kilter.store.journal import Journal
+
+_NAMES = tuple(field.name for field in fields(Usage))
+_DEFAULT = asdict(Sampling())
+
+
+class Journalled:
+    """`model` as it was, with its answers in `journal`. Equal requests under way at the same time are one request."""
+
+    def __init__(self, model: Model, journal: Journal, check: Callable[[], None] | None = None) -> None:
+        """`check` is called before anything is asked, and may raise; answers that are kept come all the same."""
+        self.model, self.name, self._check = model, model.name, check
+        self.replayed = 0  # requests that the journal had the answer to
+        self._journal = journal
+        account = journal.account()
+        self._before = Usage(*(int(account.get((self.name, what), 0)) for what in _NAMES))
+        self._own = Usage()  # where the model does not count by itself
+        self._entered = self._counted()
+        self._identity: str | None = None
+        self._asking: dict[bytes, asyncio.Future[None]] = {}
+
+    @property
+    def usage(self) -> Usage:
+        """What was asked of the model in this run and in those before it that the journal knows of."""
+        return self._before + self._counted()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written, all runs together."""
+        return self.usage.tokens
+
+    async def ask(self, messages: Sequence[Message], sampling: Sampling) -> list[Answer]:
+        """Return the answers that are kept, or those of the model once they are kept."""
+        version = getattr(messages, "version", "")
+        parts = ["ask", _told(messages), _differing(sampling), version]
+        found = await self._kept(parts, lambda: self._answers(messages, sampling))
+        return [Answer(*answer) for answer in found]
+
+    async def score(self, messages: Sequence[Message], response: str) -> list[float]:
+        """Return the log-probs that are kept, or those that the model tells once they are kept."""
+        found: list[float] = await self._kept(
+            ["score", _told(messages), response], lambda: self.model.score(messages, response)
+        )
+        return found
+
+    def close(self) -> None:
+        """Enter what was counted since the last answer; the journal stays open."""
+        self._journal.add(self._amounts())
+
+    async def _answers(self, messages: Sequence[Message], sampling: Sampling) -> list[list[Any]]:
+        answers = await self.model.ask(messages, sampling)
+        if not hasattr(self.model, "usage"):
+            self._own += Usage(requests=1, completion_tokens=sum(answer.tokens for answer in answers))
+        return [
+            [a.text, a.tokens, a.logprobs if sampling.logprobs else None, a.finish_reason, a.model or self.name]
+            for a in answers
+        ]
+
+    async def _kept(self, parts: list[Any], work: Callable[[], Awaitable[Any]]) -> Any:
+        """Return what the journal has for `parts`, else what `work` gives, kept; a refusal is raised, and kept too."""
+        if self._identity is None:
+            identity = getattr(self.model, "identity", None)
+            self._identity = await identity() if identity is not None else self.name
+        key = _key([self._identity, *parts])
+        while True:
+            found = self._journal.get(key)
+            if found is not None:
+                self.replayed += 1
+                return _opened(*found)
+            others = self._asking.get(key)
+            if others is None:
+                break
+            await asyncio.wait([others])
+        self._asking[key] = under_way = asyncio.get_running_loop().create_future()
+        try:
+            if self._check is not None:
+                self._check()
+            return await self._worked(key, work)
+        finally:
+            del self._asking[key]
+            under_way.cancel()
+
+    async def _worked(self, key: bytes, work: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            value = await work()
+        except SetAside as why:
+            refusal = _packed([why.rule, str(why)])
+            await self._journal.put(key, refusal, refused=True, amounts=self._amounts())
+            raise
+        packed = _packed(value)
+        await self._journal.put(key, packed, amounts=self._amounts())
+        return value
+
+    def _counted(self) -> Usage:
+        counted: Usage = getattr(self.model, "usage", self._own)
+        return counted + Usage()
+
+    def _amounts(self) -> dict[tuple[str, str], float]:
+        """Return what was counted since this was last called, as it goes into the journal's account."""
+        counted = self._counted()
+        new, self._entered = counted - self._entered, counted
+        return {(self.name, what): getattr(new, what) for what in _NAMES if getattr(new, what)}
+
+
+def journalled(model: Model, journal: Journal, check: Callable[[], None] | None = None) -> Model:
+    """Return `model` with its answers in `journal`; of a mixture every member by itself."""
+    if isinstance(model, Mixed):
+        members = [journalled(member, journal, check) for member in model.members]
+        return Mixed(list(zip(members, model.weights, strict=True)))
+    return Journalled(model, journal, check)
+
+
+def _told(messages: Sequence[Message]) -> list[list[str]]:
+    return [[message.role, message.content] for message in messages]
+
+
+def _differing(sampling: Sampling) -> dict[str, Any]:
+    """Return what of `sampling` is not the default, so that an option more in the future makes nothing new."""
+    return {name: value for name, value in asdict(sampling).items() if value != _DEFAULT[name]}
+
+
+def _key(parts: list[Any]) -> bytes:
+    text = json.dumps(parts, ensure_ascii=True, sort_keys=True)
+    return hashlib.sha256(text.encode()).digest()[:16]
+
+
+def _packed(value: Any) -> bytes:
+    # Half a surrogate pair has no UTF-8, and a teacher may send one all the same.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def _opened(value: bytes, refused: bool) -> Any:
+    found = json.loads(value.decode("utf-8", "surrogatepass"))
+    if refused:
+        rule, why = found
+        raise SetAside(why, rule)
+    return found
