@@ -6,6 +6,8 @@ from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from kilter.engine import Scorer, collate
+from kilter.engine.plain import obstacle
+from kilter.engine.sampler import sample
 from kilter.engine.values import Valuer
 from kilter.engine.virtual import count_virtual, room, virtual
 from kilter.errors import KilterError
@@ -125,3 +127,35 @@ def test_a_prefix_in_padded_rows_is_not_lost_without_a_word():
                 scorer.checkpoint_activations()
         else:
             scorer.checkpoint_activations()
+
+
+def greedy(model, prompt, count):
+    """Return peft's own likeliest continuation, one forward of the whole sequence a token, and its log-probs."""
+    made, logs = [], []
+    with torch.no_grad():
+        for _ in range(count):
+            last = model(input_ids=torch.tensor([[*prompt, *made]])).logits[0, -1].float().log_softmax(-1)
+            made.append(int(last.argmax()))
+            logs.append(float(last[made[-1]]))
+    return made, logs
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *SINKS, "bloom"])
+def test_samples_are_drawn_behind_them(name, kind, recwarn):
+    model, prompts = adapted(name, kind), [[5, 9, 13, 40, 41, 42], [3], [7, 8], [50] * 9]
+    assert (obstacle(model) == "") == (name != "bloom")
+    found = sample(model, prompts, max_tokens=6, temperature=0.0, batch_size=3)
+    for prompt, [completion] in zip(prompts, found, strict=True):
+        tokens, logs = greedy(model, prompt, 6)
+        assert completion.tokens == tokens
+        assert completion.logprobs == pytest.approx(logs, abs=2e-5)
+
+
+def test_they_take_places_of_the_model_s(recwarn):
+    model = adapted("llama", "prompt")
+    places = SHARED["max_position_embeddings"] - COUNT
+    [[completion]] = sample(model, [[5] * (places - 3)], max_tokens=9, temperature=0.0)
+    assert len(completion.tokens) == 3
+    with pytest.raises(KilterError, match=f"between 1 and {places - 1}"):
+        sample(model, [[5] * places], max_tokens=9)

@@ -42,9 +42,9 @@ def _try(model: Any) -> str:
     device = model.get_input_embeddings().weight.device
     size = config.vocab_size
     prompts = [[(7 * i + 3) % size for i in range(length)] for length in (5, 2)]
-    slots = Slots(2, device)
     try:
         with attached(model) as plain:
+            slots = Slots(model, 2)
             slots.fit(7)
             slots.place(slots.prefill(plain, prompts), [0, 1], [0, 1])
             found = []

@@ -18,6 +18,7 @@ import torch
 from kilter.engine.choose import Asked, Ending, Shaping, choose, noise_key, uniform
 from kilter.engine.plain import obstacle, run_plainly
 from kilter.engine.slots import Prefix, Slots, attached
+from kilter.engine.virtual import room
 from kilter.errors import KilterError
 
 PREFILL = 8192  # prompt tokens that go through the model at once, at most (one prompt may be longer)
@@ -67,7 +68,7 @@ def sample(
     """
     shaping = Shaping(temperature, top_p, top_k, min_p)
     limits = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else list(max_tokens)
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+    positions = room(model)
     for i, prompt in enumerate(prompts):
         if not 0 < len(prompt) < positions:
             raise KilterError(
@@ -109,21 +110,21 @@ def sample(
         run_plainly(model, line, shaping, ending, batch_size, done, told)
     else:
         with attached(model) as plain:
-            _run_in_slots(plain, line, shaping, ending, batch_size, done, told)
+            _run_in_slots(plain, Slots(model, min(batch_size, len(line))), line, shaping, ending, done, told)
     return [[own[at] for at in sorted(own)] for own in found]
 
 
 def _run_in_slots(
     model: Any,
+    slots: Slots,
     line: Sequence[Asked],
     shaping: Shaping,
     ending: Ending,
-    batch_size: int,
     done: Callable[[int, list[int], list[float], bool], None],
     told: Callable[[int], None],
 ) -> None:
     """Sample every sequence of `line`; tell `done` its place in it, tokens, log-probs and whether it stopped."""
-    table = _Table(model, line, min(batch_size, len(line)))
+    table = _Table(model, slots, line)
     stop_ids = np.fromiter(ending.ids, dtype=np.int64)
     sampled = 0
     while table.refill():
@@ -152,10 +153,9 @@ class _Table:
 
     COLUMNS = ("owner", "token", "length", "made", "limit", "noise", "tokens", "logprobs")
 
-    def __init__(self, model: Any, line: Sequence[Asked], rows: int) -> None:
-        self.model, self.line = model, line
-        self.device = model.get_input_embeddings().weight.device
-        self.slots = Slots(rows, self.device)
+    def __init__(self, model: Any, slots: Slots, line: Sequence[Asked]) -> None:
+        self.model, self.slots, self.line = model, slots, line
+        self.device, rows = slots.device, slots.rows
         self.next = 0  # first of the line without a slot
         self.owner = np.full(rows, -1)  # place in the line of the sequence in each slot; -1: empty
         self.token = np.zeros(rows, dtype=np.int64)  # the newest token, not yet in the slot

@@ -22,6 +22,8 @@ from transformers.masking_utils import sdpa_mask
 
 from kilter.engine.attention import attention
 from kilter.engine.batch import Tree, collate
+from kilter.engine.trunk import below
+from kilter.engine.virtual import Front, virtual
 
 NAME = "kilter-slots"
 GROWTH = 32  # slots are widened by at least so many tokens at a time
@@ -31,42 +33,52 @@ GROWTH = 32  # slots are widened by at least so many tokens at a time
 class Prefix:
     """Prompts that went through the model: per layer keys and values [Hkv, T, D], and (start, length) of each."""
 
-    layers: dict[int, tuple[Tensor, Tensor]]
+    layers: Front
     places: list[tuple[int, int]]
 
 
 class Slots:
-    """`rows` slots for the model's keys and values. Use within `attached(model)`."""
+    """`rows` slots for the keys and values of `model`. Use within `attached(model)`.
 
-    def __init__(self, rows: int, device: torch.device) -> None:
+    The virtual tokens of an adapter stand at the left of every slot, once and for all. Lengths are without them.
+    """
+
+    def __init__(self, model: Any, rows: int) -> None:
         self.rows = rows
         self.capacity = 0
-        self.device = device
+        self.device = device = model.get_input_embeddings().weight.device
         self.windows: set[int | None] = set()  # sliding windows that layers asked for
-        self.layers: dict[int, tuple[Tensor, Tensor]] = {}  # keys and values [rows, Hkv, capacity, D]
+        self.layers: Front = {}  # keys and values [rows, Hkv, capacity, D]
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
         self._number = torch.arange(rows, device=device)
         self._biases: dict[int | None, Tensor] = {}
-        self._reading: dict[int, tuple[Tensor, Tensor]] | None = None
+        self._reading: Front | None = None
         # A mask of four dimensions is taken as ready by every architecture; the attention function does not look at it.
         self._ready = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=device)
+        self.ahead = 0
+        self._front: Front = {}
+        if (before := virtual(model)) is not None:
+            self._front = before.front or self._read(below(model), **before.alone())
+            self.ahead = before.count
 
     def prefill(self, model: Any, prompts: Sequence[Sequence[int]]) -> Prefix:
         """Put `prompts` (none empty) through the model once, side by side."""
         batch = collate([Tree(prompt, [], []) for prompt in prompts]).to(self.device)
-        self._reading = {}
+        layout = batch.layout.behind(self._front, self.ahead) if self.ahead else batch.layout
+        layers = self._read(
+            model, input_ids=batch.tokens[None], position_ids=batch.positions[None] + self.ahead, layout=layout
+        )
+        return Prefix(layers, [(segment.start, segment.length) for segment in batch.layout.segments])
+
+    def _read(self, model: Any, **given: Any) -> Front:
+        """Put a row through the model, and return the keys and values that its layers made of it."""
+        found: Front = {}
+        self._reading = found
         try:
-            model.base_model(
-                input_ids=batch.tokens[None],
-                position_ids=batch.positions[None],
-                attention_mask=self._ready,
-                use_cache=False,
-                layout=batch.layout,
-                slots=self,
-            )
-            return Prefix(self._reading, [(segment.start, segment.length) for segment in batch.layout.segments])
+            model.base_model(**given, attention_mask=self._ready, use_cache=False, slots=self)
         finally:
             self._reading = None
+        return found
 
     def place(self, prefix: Prefix, which: Sequence[int], rows: Sequence[int]) -> None:
         """Copy prompt `which[i]` of `prefix` into slot `rows[i]`."""
@@ -77,7 +89,7 @@ class Slots:
         column = torch.arange(total) - (lengths.cumsum(0) - lengths).repeat_interleave(lengths)
         source = (starts.repeat_interleave(lengths) + column).to(self.device)
         row = torch.tensor(rows).repeat_interleave(lengths).to(self.device)
-        column = column.to(self.device)
+        column = (column + self.ahead).to(self.device)
         for layer, (keys, values) in prefix.layers.items():
             for target, new in zip(self._layer(layer, keys, values), (keys, values), strict=True):
                 target[row, :, column] = new.index_select(1, source).transpose(0, 1)
@@ -87,11 +99,11 @@ class Slots:
 
         tokens, lengths [rows]: the new tokens, and how many each slot held before.
         """
-        self.lengths = lengths
+        self.lengths = lengths + self.ahead
         self._biases.clear()
         logits = model(
             input_ids=tokens[:, None],
-            position_ids=lengths[:, None],
+            position_ids=self.lengths[:, None],
             attention_mask=self._ready,
             use_cache=False,
             slots=self,
@@ -100,6 +112,7 @@ class Slots:
 
     def fit(self, length: int) -> None:
         """Make every slot wide enough for `length` tokens, and at most about twice as wide."""
+        length += self.ahead
         if length <= self.capacity <= 2 * length + GROWTH:
             return
         before, self.capacity = self.capacity, -(-length // GROWTH) * GROWTH + length // 4
@@ -146,10 +159,11 @@ class Slots:
     def _layer(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Return the slots of a layer; the first keys and values [Hkv, T, D] that come tell their shape."""
         if layer not in self.layers:
-            self.layers[layer] = (
-                key.new_zeros(self.rows, key.shape[0], self.capacity, key.shape[2]),
-                value.new_zeros(self.rows, value.shape[0], self.capacity, value.shape[2]),
-            )
+            pair = tuple(x.new_zeros(self.rows, x.shape[0], self.capacity, x.shape[2]) for x in (key, value))
+            if self.ahead:
+                for slots, first in zip(pair, self._front[layer], strict=True):
+                    slots[:, :, : self.ahead] = first
+            self.layers[layer] = (pair[0], pair[1])
         return self.layers[layer]
 
     def _look(self, query: Tensor, keys: Tensor, values: Tensor, rest: dict[str, Any]) -> Tensor:
@@ -190,7 +204,7 @@ def attached(model: Any) -> Iterator[Any]:
 
     Yields the transformers model itself (below PEFT's wrapping, whose adapters stay at work).
     """
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    plain = below(model)
     attention_before = plain.config._attn_implementation
     # A model in evaluation mode may have parts that are not: an adapter's dropout while it learns.
     modes = {module: True for module in model.modules() if module.training}

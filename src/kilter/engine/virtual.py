@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import Cache
 
 from kilter.engine.batch import Ragged
+from kilter.engine.layout import Layout, Segment
 
 # By layer, keys and values [Hkv, V, D].
 Front = dict[int, tuple[Tensor, Tensor]]
@@ -45,6 +46,13 @@ class Virtual:
             "position_ids": torch.cat((first, batch.positions + self.count))[None],
             "layout": batch.layout.below_root(self.count),
         }
+
+    def alone(self) -> dict[str, Any]:
+        """Return what a trunk is called with to run embedded virtual tokens by themselves."""
+        assert self.embedded is not None
+        places = torch.arange(self.count, device=self.embedded.device)[None]
+        layout = Layout((Segment(0, self.count, -1),), self.count)
+        return {"inputs_embeds": self.embedded[None], "position_ids": places, "layout": layout}
 
 
 def virtual(model: Any) -> Virtual | None:
