@@ -12,6 +12,7 @@ from kilter.engine.batch import Tree, collate, fill
 from kilter.engine.sampler import Completion, sample
 from kilter.engine.scorer import Scorer
 from kilter.engine.template import Dropped, end_ids, prompt_ids, trees
+from kilter.engine.virtual import room
 from kilter.errors import KilterError, SetAside
 from kilter.models.gather import Gatherer, Request
 from kilter.models.load import checkpoint, load_weights
@@ -50,7 +51,7 @@ class Local:
         kind = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         model, self.tokenizer = load_weights(name, kind)
         self.model: Any = model.to(self.device).eval()  # type: ignore[arg-type]
-        self.positions: int = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+        self.positions = room(model)
         self.ends = end_ids(self.tokenizer) | generation_ends(model)
         self.usage = Usage()
         self._scorer: Scorer | None = None

@@ -13,6 +13,7 @@ from kilter.engine.batch import Tree, collate, fill
 from kilter.engine.conversations import SEPARATOR, conversation_trees, step_cuts
 from kilter.engine.template import Dropped
 from kilter.engine.values import Valuer
+from kilter.engine.virtual import room
 from kilter.errors import KilterError
 from kilter.models.gather import Gatherer, Request
 from kilter.models.load import load_value_model
@@ -44,7 +45,7 @@ class Rewarder:
         kind = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         model, self.tokenizer = load_value_model(name, kind, trained=True)
         self.model: Any = model.to(self.device).eval()  # type: ignore[arg-type]
-        self.positions: int = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+        self.positions = room(model)
         self.tokens = 0
         self._valuer: Valuer | None = None
         self._gatherer = Gatherer(self._work, name)
