@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,6 +130,8 @@ def example(method: Any) -> str:
         return f"kilter train {method.id} --model kilter/nano --data records.jsonl --out models/{method.id}"
     if method.wing == "data":
         return f"kilter data {method.id}{given} --out {method.id}.jsonl"
+    needed = [o.name for o in method.options.values() if o.default is inspect.Parameter.empty]
+    given += "".join(f" --{name.replace('_', '-')} {'data.jsonl' if name == 'data' else name}" for name in needed)
     return f"kilter eval {method.id}{given} --out {method.id}.json"
 
 

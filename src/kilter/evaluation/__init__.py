@@ -1,5 +1,29 @@
 """Evaluations: what a model does, measured with its uncertainty. Importing this enters them in the catalogue."""
 
-from kilter.evaluation import heldout, reward_accuracy, world
+from kilter.evaluation import (
+    agreement,
+    bradley_terry,
+    elo,
+    heldout,
+    multielo,
+    ordering,
+    prd,
+    reward_accuracy,
+    weightedvote,
+    win_rate,
+    world,
+)
 
-__all__ = ["heldout", "reward_accuracy", "world"]
+__all__ = [
+    "agreement",
+    "bradley_terry",
+    "elo",
+    "heldout",
+    "multielo",
+    "ordering",
+    "prd",
+    "reward_accuracy",
+    "weightedvote",
+    "win_rate",
+    "world",
+]
