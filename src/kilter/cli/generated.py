@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from kilter.cli import flags
+from kilter.cli import flags, measured
 from kilter.cli.verbs import EXAMPLES, emit, epilog, interruptible, progress
 
 PANEL = "One step at a time"
@@ -21,7 +21,11 @@ ABOUT = {
         "Train a model by one method.",
         ["kilter train sft --model kilter/nano --data d.jsonl --out models/sft", "kilter train dpo --help"],
     ),
-    "eval": ("evaluation", "Measure a model by one suite.", ["kilter eval world --model kilter/nano --out nano.json"]),
+    "eval": (
+        "evaluation",
+        "Measure a model by one suite; rate models by stored judgements; compare two results.",
+        ["kilter eval world --model kilter/nano --out nano.json", *measured.EXAMPLES],
+    ),
 }
 PRETRAIN = "Make the bundled base model anew from a seed, from nothing."
 PRETRAIN_EXAMPLES = ["kilter pretrain --out models/nano --seed 0"]
@@ -46,12 +50,16 @@ def enter(app: typer.Typer, name: str, rest: list[str] | None) -> None:
     group = typer.Typer(help=about)
     app.add_typer(group, name=name, rich_help_panel=PANEL, epilog=epilog(examples))
 
-    @group.callback(invoke_without_command=True)
-    def listing(context: typer.Context) -> None:
-        if context.invoked_subcommand is None:
-            print(context.get_help())
+    if name == "eval":
+        measured.enter(group)
+    else:
 
-    if rest is None:
+        @group.callback(invoke_without_command=True)
+        def listing(context: typer.Context) -> None:
+            if context.invoked_subcommand is None:
+                print(context.get_help())
+
+    if rest is None or (name == "eval" and any(word.split("=")[0] in measured.WITHOUT_A_SUITE for word in rest)):
         return
     from kilter import registry
 
@@ -133,7 +141,7 @@ def _eval(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
     from kilter.recipe import api
 
     rejects = formats.rejects_beside(given["out"])
-    found = api.evaluate(method.id, model=given["model"], records=given.get("records"), rejects=rejects, **options)
+    found = api.evaluate(method.id, model=given.get("model"), records=given.get("records"), rejects=rejects, **options)
     result.write(found, given["out"])
     tell(found.notes)
     if given["as_json"]:

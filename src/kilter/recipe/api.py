@@ -103,13 +103,14 @@ def train(
 def evaluate(
     suite: str,
     *,
-    model: str | Path | Model,
+    model: str | Path | Model | None = None,
     records: Any = None,
     rejects: str | Path | None = None,
     **options: Any,
 ) -> Evaluation:
     """Measure `model` by an evaluation method ("world", "heldout" on `records`); returns measures with intervals.
 
+    Methods that rate by stored judgements ("bradley-terry") take no model, but `data`.
     What was left out of `records` is in the evaluation's notes; lines of a file that could not be read go to `rejects`.
     """
     evaluation, notes = _call(registry.find(suite, "evaluation"), model, records, rejects, options)
