@@ -37,7 +37,7 @@ def test_a_seed_that_a_stage_sets_is_its_own(small_recipe):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda s: s["dpo"].update(train="dpoo"), "Unknown training method 'dpoo'. Did you mean 'dpo'?"),
+        (lambda s: s["dpo"].update(train="dpoo"), "Stage 'dpo': Unknown training method 'dpoo'. Did you mean 'dpo'?"),
         (lambda s: s["sft"]["options"].update(epohcs=1), "'epohcs' for method 'sft'. Did you mean 'epochs'?"),
         (lambda s: s["sft"]["options"].update(steps="few"), "Stage 'sft': Option 'steps' of method 'sft' is 'few'"),
         (lambda s: s["sft"].update(model="dpo"), "reads 'dpo', which does not run before it; move 'dpo' up."),
@@ -49,7 +49,7 @@ def test_a_seed_that_a_stage_sets_is_its_own(small_recipe):
         (lambda s: s["held"].pop("models"), "reads model; add 'models: {LABEL: MODEL}'"),
         (lambda s: s["more"].update(records="x.jsonl"), "Stage 'more': method 'world-demonstrations' reads no records"),
         (lambda s: s["sft"].update(records="/none/there.jsonl"), "there.jsonl"),
-        (lambda s: s["sft"].update(model="/none/model"), "/none/model"),
+        (lambda s: s["sft"].update(model="/none/model"), "Stage 'sft': There is no model '/none/model'"),
     ],
 )  # fmt: skip
 def test_what_could_not_work_is_refused(small_recipe, change, says):

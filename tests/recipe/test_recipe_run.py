@@ -15,6 +15,7 @@ from kilter.cli import main
 from kilter.errors import KilterError
 from kilter.recipe import ledger
 from kilter.recipe.run import duration, run
+from small import every_third_broken
 
 # A process that is killed, by a real signal, when it writes its COUNT-th line of metrics.
 KILLED = """
@@ -167,6 +168,7 @@ def test_ctrl_c_in_each_stage(whole, tmp_path, monkeypatch, capsys, module, name
     assert stop.value.code == 130, err
     assert "kilter: Stopped; give the same command again and it goes on from here" in err
     assert not (tmp_path / "run" / "report.html").exists()
+    assert [s["status"] for s in ledger.read(tmp_path / "run")["stages"]] == ["done"] * len(finished) + ["interrupted"]
     monkeypatch.undo()
     same_as_uninterrupted(whole, tmp_path / "run", finished)
 
@@ -183,6 +185,23 @@ def test_a_failing_stage_is_named_and_what_was_finished_is_kept(small_recipe, tm
     with pytest.raises(KilterError, match="Stage 'dpo': "):
         run(small_recipe, out=tmp_path / "run", set={"dpo.max_length": 3})
     assert [stage["status"] for stage in ledger.read(tmp_path / "run")["stages"]] == ["done", "done", "failed"]
+
+
+def test_what_a_stage_left_out_is_in_run_json_and_in_the_report(small_recipe, tmp_path):
+    broken = every_third_broken(tmp_path / "demonstrations.jsonl", tmp_path / "third.jsonl")
+    said = []
+    settings = {"demonstrations": str(broken), "sft.max_length": 24, "dpo.steps": 1}
+    run(small_recipe, out=tmp_path / "run", set=settings, say=said.append)
+    stages = {stage["name"]: stage for stage in ledger.read(tmp_path / "run")["stages"]}
+    unread, cut = stages["sft"]["notes"]
+    assert "5 lines could not be read" in unread
+    assert cut == "11 prompts cut from the left to fit into 24 tokens."
+    assert [line.strip() for line in said if line.strip() in (unread, cut)] == [unread, cut]
+    told = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["notes"]
+    assert [note["note"] for note in told if note["stage"] == "sft"] == [unread, cut]
+    # A kept stage still says it.
+    run(small_recipe, out=tmp_path / "run", set=settings)
+    assert json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["notes"] == told
 
 
 def test_nothing_runs_if_any_part_is_wrong(small_recipe, tmp_path):

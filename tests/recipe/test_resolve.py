@@ -52,6 +52,13 @@ def test_set_overrides(key, value, read):
     assert read(resolve(PLAIN, {key: value})) == value
 
 
+def test_an_unknown_method_is_named_with_its_stage_whatever_else_is_wrong():
+    with pytest.raises(KilterError, match=r"Stage 'b': Unknown training method 'dpoo'\. Did you mean 'dpo'"):
+        resolve(
+            PLAIN | {"stages": PLAIN["stages"] | {"b": {"train": "dpoo", "model": "m", "records": "r"}}}, {"nothing": 1}
+        )
+
+
 def test_the_recipe_that_was_given_stays_as_it_was():
     before = json.dumps(PLAIN)
     resolve(PLAIN, {"sft.epochs": 3, "model": "x"})

@@ -211,13 +211,17 @@ def quickstart(folder: Path, seed: int = 0, each: int = 60) -> Path:
     return folder
 
 
+LEFT_OUT = "3 responses left out (3 over <64> tokens)."
+
+
 def preferences(folder: Path, labels: tuple[str, ...] = ("base", "sft", "dpo"), *, finished: bool = True) -> Path:
     """A run on human preferences: the held-out suite, whose samples hold given text and no families."""
     models = {label: f"models/{label}" for label in labels}
     stages = [
-        {"name": "sft", "kind": "train", "method": "sft", "seconds": 4000.2, "tokens": 1_200_004_112},
+        {"name": "sft", "kind": "train", "method": "sft", "seconds": 4000.2, "tokens": 1_200_004_112,
+         "notes": [LEFT_OUT]},
         {"name": "test", "kind": "eval", "method": "heldout", "seconds": 10.0, "models": models},
-    ]
+    ]  # fmt: skip
     recipe = {"name": "hh", "stages": {}}
     write_run(folder, stages, recipe, finished=finished)
     write_metrics(folder, "sft", metrics("sft", 12))
@@ -252,6 +256,8 @@ def preferences(folder: Path, labels: tuple[str, ...] = ("base", "sft", "dpo"), 
         loss = measures["loss"]
         measures["perplexity"] = Measure(math.exp(loss.value), math.exp(loss.low), math.exp(loss.high), loss.n)
         notes = ["2 of 82 held-out records were left out, the first because: it does not fit."]
+        if label == "base":
+            notes.append("1 prompt was cut from the left.")
         write(
             Evaluation(models[label], measures, rows, "heldout", 0, notes), folder / "stages" / "test" / f"{label}.json"
         )

@@ -148,11 +148,51 @@ def test_held_out_text_is_shown_once_with_the_models_numbers(tmp_path: Path) -> 
     assert "Boil" in page.text
     assert "preferred" in page.text
     assert "Nats per token" in page.text
-    assert "Note on base: 2 of 82 held-out records were left out" in page.text
     # Perplexity is a function of the loss: it is shown, and not tested a second time.
     assert "perplexity" in data["results"]["dpo"]
     assert {c["dimension"] for c in data["comparisons"]} == {"loss", "preference_accuracy"}
     assert "more characters]" not in page.text or "Please explain." in page.text
+
+
+def test_what_was_left_out_or_cut_has_a_section(tmp_path: Path) -> None:
+    page = Page(report.build(made.preferences(tmp_path)).read_text(encoding="utf-8"))
+    data = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    left_out = "2 of 82 held-out records were left out, the first because: it does not fit."
+    cut = "1 prompt was cut from the left."
+    assert "What was left out or cut" in page.text
+    assert f"sft: {made.LEFT_OUT}" in page.text
+    assert f"test: {left_out}" in page.text
+    assert page.text.count(left_out) == 1
+    assert f"test (base): {cut}" in page.text
+    assert r"- **sft:** 3 responses left out (3 over \<64\> tokens)." in markdown
+    assert f"- **test (base):** {cut}" in markdown
+    assert data["notes"] == [
+        {"stage": "sft", "models": [], "note": made.LEFT_OUT},
+        {"stage": "test", "models": ["base", "sft", "dpo"], "note": left_out},
+        {"stage": "test", "models": ["base"], "note": cut},
+    ]
+
+
+def test_over_seeds_a_note_says_of_which_it_is(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    folders = [make_run(seed) for seed in (0, 1, 2)]
+    for folder in folders:
+        path = folder / "run.json"
+        run = json.loads(path.read_text(encoding="utf-8"))
+        run["stages"][1]["notes"] = ["1 line could not be read."] + ["More."] * (run["seed"] > 0)
+        path.write_text(json.dumps(run), encoding="utf-8")
+    page = Page(report.combine(folders, tmp_path / "all").read_text(encoding="utf-8"))
+    assert "sft: 1 line could not be read." in page.text
+    assert "sft (seeds 1 and 2): More." in page.text
+    data = json.loads((tmp_path / "all" / "report.json").read_text(encoding="utf-8"))
+    assert [note["seeds"] for note in data["notes"]] == [[0, 1, 2], [1, 2]]
+
+
+def test_where_nothing_was_left_out_there_is_no_such_section(built: tuple[Page, dict, str]) -> None:
+    page, data, markdown = built
+    assert data["notes"] == []
+    assert "left out" not in page.text
+    assert "left out" not in markdown
 
 
 def test_one_model_alone_has_a_page_without_comparisons(tmp_path: Path) -> None:
@@ -170,14 +210,23 @@ def test_an_unfinished_run_has_a_page_that_says_so(tmp_path: Path) -> None:
     assert "Training" in page.text
 
 
-def test_a_failed_stage_is_named(make_run: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ("failed", "This run failed in the stage dpo. What stands here"),
+        ("interrupted", "This run was interrupted in the stage dpo; its command goes on from there. What stands here"),
+    ],
+)
+def test_a_stage_that_did_not_end_is_named(make_run: Callable[..., Path], status: str, says: str) -> None:
     folder = make_run()
     path = folder / "run.json"
     run = json.loads(path.read_text(encoding="utf-8"))
-    run["stages"][3]["status"] = "failed"
+    run["stages"][3]["status"] = status
     run["finished"] = None
     path.write_text(json.dumps(run), encoding="utf-8")
-    assert "failed in the stage dpo" in Page(report.build(folder).read_text(encoding="utf-8")).text
+    text = Page(report.build(folder).read_text(encoding="utf-8")).text
+    assert says in text
+    assert f"train · dpo · {status}" in text
 
 
 def test_a_folder_without_a_run_says_what_to_do(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Ledger:
         self._write()
 
     def stage(self, step: Step, folder: Path, status: str, facts: dict[str, Any]) -> None:
-        """Enter how the stage stands: running, done, kept or failed."""
+        """Enter how the stage stands: running, done, kept, interrupted (Ctrl-C) or failed."""
         entry: dict[str, Any] = {
             "name": step.name,
             "kind": step.kind,

@@ -9,7 +9,7 @@ from typing import Any
 from kilter import formats, registry
 from kilter.errors import KilterError, nearest
 from kilter.recipe import options
-from kilter.recipe.schema import WING, Kind, Recipe, Stage
+from kilter.recipe.schema import WING, Kind, Recipe, Stage, within
 
 PRODUCES: dict[Kind, str] = {"data": "records", "train": "a model", "eval": "measures"}
 
@@ -38,11 +38,9 @@ def plan(recipe: Recipe) -> list[Step]:
     """Return the steps of a resolved recipe; raise KilterError for the first thing in it that could not work."""
     steps: list[Step] = []
     for name, stage in recipe.stages.items():
-        method = registry.find(stage.method, WING[stage.kind])
-        try:
+        with within(name):
+            method = registry.find(stage.method, WING[stage.kind])
             given = options.complete(method, stage.options, recipe.seed)
-        except KilterError as error:
-            raise KilterError(f"Stage '{name}': {error}") from None
         models = _models(name, stage, steps, recipe)
         records = _records(name, stage, steps, recipe)
         _supplied(name, stage, method, models, records)
@@ -56,16 +54,14 @@ def check_literals(steps: list[Step]) -> None:
 
     seen: set[str] = set()
     for step in steps:
-        for reference in step.models.values():
-            if not reference.stage and reference.name not in seen:
-                seen.add(reference.name)
-                if step.kind == "train" or not reference.name.startswith(("http://", "https://")):
-                    checkpoint(reference.name)
-        if step.records is not None and not step.records.stage:
-            try:
+        with within(step.name):
+            for reference in step.models.values():
+                if not reference.stage and reference.name not in seen:
+                    seen.add(reference.name)
+                    if step.kind == "train" or not reference.name.startswith(("http://", "https://")):
+                        checkpoint(reference.name)
+            if step.records is not None and not step.records.stage:
                 formats.read(step.records.name, want=options.wanted(step.method))
-            except KilterError as error:
-                raise KilterError(f"Stage '{step.name}': {error}") from None
 
 
 def _models(name: str, stage: Stage, steps: list[Step], recipe: Recipe) -> dict[str, Reference]:

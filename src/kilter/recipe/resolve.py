@@ -13,7 +13,7 @@ import yaml
 from kilter import registry
 from kilter.errors import KilterError, nearest
 from kilter.recipe import options
-from kilter.recipe.schema import WING, Recipe, Stage, check
+from kilter.recipe.schema import WING, Recipe, Stage, check, within
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "recipes"
 _INPUT = re.compile(r"\$\{([^}]*)\}")
@@ -137,8 +137,10 @@ def _offer(key: str, plain: dict[str, Any]) -> str:
     known = [*plain.get("inputs", {}), "seed"]
     for name, stage in plain["stages"].items():
         known += [f"{name}.{field}" for field in stage if field != "options"]
-        wing, method = next((WING[kind], stage[kind]) for kind in WING if stage.get(kind))
-        known += [f"{name}.{option}" for option in options.names(registry.find(method, wing))]
+        kind = next(kind for kind in WING if stage.get(kind))
+        with within(name):
+            method = registry.find(stage[kind], WING[kind])
+        known += [f"{name}.{option}" for option in options.names(method)]
     return (
         nearest(key, known)
         or f" It has the inputs {', '.join(plain.get('inputs', {})) or '(none)'} and 'seed', and STAGE.OPTION."

@@ -22,7 +22,7 @@ from kilter.recipe.account import Account
 from kilter.recipe.ledger import Ledger
 from kilter.recipe.plan import Step, check_literals, plan
 from kilter.recipe.resolve import resolve
-from kilter.recipe.schema import Recipe
+from kilter.recipe.schema import Recipe, within
 from kilter.store import Run
 
 Say = Callable[[str], None]
@@ -86,10 +86,8 @@ def _run(recipe: Recipe, steps: list[Step], folder: Path, say: Say, command: str
         prints: dict[str, str] = {}
         for step in steps:
             prints[step.name] = fingerprint.of_step(step, prints, files)
-            try:
+            with within(step.name):
                 line = _step(step, store, prints[step.name], ledger)
-            except KilterError as error:
-                raise KilterError(f"Stage '{step.name}': {error}") from error
             say(f"{step.name:<{width}}  {line}")
             for note in ledger.notes(step.name):
                 say(f"{'':<{width}}  {note}")
@@ -110,8 +108,9 @@ def _step(step: Step, store: Run, print_: str, ledger: Ledger) -> str:
     ledger.stage(step, stage.folder, "running", {"fingerprint": print_})
     try:
         made = stages.RUNNERS[step.kind](step, stage.folder, store.folder)
-    except BaseException:
-        ledger.stage(step, stage.folder, "failed", {"fingerprint": print_, **account.close()})
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        ledger.stage(step, stage.folder, status, {"fingerprint": print_, **account.close()})
         raise
     facts = {**account.close(), **made}
     stage.finish(facts)

@@ -7,6 +7,8 @@ by its own name.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -67,6 +69,15 @@ class Recipe(BaseModel):
     report: Settings = Field(
         default_factory=lambda: Settings.model_validate({}), description="What the report compares and promises."
     )
+
+
+@contextmanager
+def within(stage: str) -> Iterator[None]:
+    """Have a KilterError of the block say in which stage it arose."""
+    try:
+        yield
+    except KilterError as error:
+        raise KilterError(f"Stage '{stage}': {error}") from error
 
 
 def check(raw: Any, where: str) -> Recipe:

@@ -16,10 +16,11 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kilter.files import make_folder, write_json, write_text
-from kilter.report import figures, findings, numbers, plain, read, seeds, view, worst
+from kilter.report import figures, findings, notes, numbers, plain, read, seeds, view, worst
 from kilter.report.findings import Findings
 from kilter.report.read import Evidence, Run
 
+SO_FAR = "What stands here is what it had when this page was made."
 ROWS = 8  # categories that the page lists; report.json has all
 
 
@@ -41,9 +42,10 @@ def write_run(folder: Path) -> Path:
         "has_kl": any(curve.name == "kl" for _, _, curves in trained for curve in curves),
         "cost": view.cost(run),
         "longest": max((stage.seconds or 0.0 for stage in run.stages), default=0.0),
-        "notes": [f"Note on {note}" for note in dict.fromkeys(evidence.notes)],
     }
-    return _write(folder, content, plain.run(run, found, categories, content["verdict"]))
+    told = notes.gather([run], [evidence])
+    content["left_out"] = notes.shown(told, found.labels, 1)
+    return _write(folder, content, plain.run(run, found, categories, told, content["verdict"]))
 
 
 def write_seeds(folders: Sequence[Path], out: Path) -> Path:
@@ -60,7 +62,9 @@ def write_seeds(folders: Sequence[Path], out: Path) -> Path:
         "results": view.results(found, each),
         "seeds": [{"seed": run.seed, "command": run.command, "link": _link(run.folder, out)} for run in runs],
     }
-    return _write(out, content, plain.seeds(runs, found, each, content["verdict"]))
+    told = notes.gather(runs, evidence)
+    content["left_out"] = notes.shown(told, found.labels, len(runs))
+    return _write(out, content, plain.seeds(runs, found, each, told, content["verdict"]))
 
 
 def _common(found: Findings, runs: Sequence[Run]) -> dict[str, Any]:
@@ -86,7 +90,7 @@ def _common(found: Findings, runs: Sequence[Run]) -> dict[str, Any]:
         "compared": False,
         "has_kl": False,
         **dict.fromkeys(("facts", "warnings", "trained", "worse", "regressions", "weakest", "improvements"), ()),
-        **dict.fromkeys(("drawn", "cost", "seeds", "notes"), ()),
+        **dict.fromkeys(("drawn", "cost", "seeds", "left_out"), ()),
     }
 
 
@@ -116,11 +120,14 @@ def _trained(run: Run) -> list[tuple[str, str, list[figures.Curve]]]:
 
 
 def _warnings(run: Run) -> list[str]:
-    failed = [stage.name for stage in run.stages if stage.status == "failed"]
+    failed, stopped = ([s.name for s in run.stages if s.status == status] for status in ("failed", "interrupted"))
+    if stopped:
+        stage = numbers.several(stopped)
+        return [f"This run was interrupted in the stage {stage}; its command goes on from there. {SO_FAR}"]
     if failed:
-        return [f"This run failed in the stage {numbers.several(failed)}; what stands here is what it had by then."]
+        return [f"This run failed in the stage {numbers.several(failed)}. {SO_FAR}"]
     if run.finished is None:
-        return ["This run has not finished; what stands here is what it had when this page was made."]
+        return [f"This run has not finished. {SO_FAR}"]
     return []
 
 
@@ -141,6 +148,7 @@ def _write(folder: Path, content: dict[str, Any], data: dict[str, Any]) -> Path:
     places = (
         ("results", "What changed", content["results"]),
         ("training", "Training", content["trained"]),
+        ("left-out", "Left out", content["left_out"]),
         ("worse", "Where it got worse", content["compared"]),
         ("samples", "Samples", content["improvements"] or content["drawn"]),
         ("comparisons", "Every comparison", content["comparisons"]),

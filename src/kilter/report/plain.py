@@ -8,11 +8,14 @@ from typing import Any
 
 from kilter.evaluation.statistics import Difference
 from kilter.report.findings import Comparison, Findings
+from kilter.report.notes import Note
 from kilter.report.read import Run
 from kilter.report.worst import Category, worse
 
 
-def run(run: Run, found: Findings, categories: Sequence[Category], verdict: str) -> dict[str, Any]:
+def run(
+    run: Run, found: Findings, categories: Sequence[Category], notes: Sequence[Note], verdict: str
+) -> dict[str, Any]:
     """Return the report of one run; `results[model][dimension]` is {value, low, high, n}."""
     return {
         **_findings(found, run, verdict),
@@ -21,17 +24,21 @@ def run(run: Run, found: Findings, categories: Sequence[Category], verdict: str)
         "started": run.started,
         "finished": run.finished,
         "worst": [_category(category) for category in worse(categories)],
+        "notes": [note.to_json() for note in notes],
         "cost": cost(run),
     }
 
 
-def seeds(runs: Sequence[Run], found: Findings, each: Sequence[Findings], verdict: str) -> dict[str, Any]:
+def seeds(
+    runs: Sequence[Run], found: Findings, each: Sequence[Findings], notes: Sequence[Note], verdict: str
+) -> dict[str, Any]:
     """Return the report of several runs: the means, and every run's own results."""
     return {
         **_findings(found, runs[0], verdict),
         "seeds": [run.seed for run in runs],
         "commands": [run.command for run in runs],
         "runs": [{"seed": run.seed, "results": _results(one)} for run, one in zip(runs, each, strict=True)],
+        "notes": [note.to_json() | {"seeds": note.seeds} for note in notes],
         "cost": [cost(run) for run in runs],
     }
 

@@ -34,6 +34,7 @@ class Stage:
     memory: int | None
     records: int | None
     models: dict[str, str]
+    notes: list[str]
 
     @property
     def finished(self) -> bool:
@@ -69,7 +70,7 @@ class Evidence:
     labels: list[str] = field(default_factory=list)
     results: dict[str, dict[str, Measure]] = field(default_factory=dict)
     samples: dict[str, dict[Key, Sample]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    notes: list[tuple[str, str, str]] = field(default_factory=list)  # stage, label, sentence
     files: dict[str, Path] = field(default_factory=dict)
 
     @property
@@ -139,7 +140,7 @@ def evidence(run: Run) -> Evidence:
         samples = gathered.samples.setdefault(label, {})
         for sample in evaluation.samples:
             samples[stage.name, str(sample["id"])] = _renamed(sample, names)
-        gathered.notes += [f"{label}: {note}" for note in evaluation.notes]
+        gathered.notes += [(stage.name, label, note) for note in evaluation.notes]
     return gathered
 
 
@@ -171,6 +172,7 @@ def _stage(folder: Path, entry: dict[str, Any]) -> Stage:
         memory=entry.get("peak_memory_bytes"),
         records=entry.get("records"),
         models=dict(models) if isinstance(models, dict) else {str(label): str(label) for label in models},
+        notes=[str(note) for note in entry.get("notes") or []],
     )
 
 
