@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, fields
+from operator import attrgetter
 from typing import Any
 
 from kilter.errors import SetAside
@@ -21,6 +22,10 @@ from kilter.records import Message
 from kilter.store.journal import Journal
 
 _NAMES = tuple(field.name for field in fields(Usage))
+_amounts_of = attrgetter(*_NAMES)
+# Made once: json.dumps with other than its own defaults makes an encoder a call.
+_encode = json.JSONEncoder(sort_keys=True).encode
+_encode_readable = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DEFAULT = asdict(Sampling())
 
 
@@ -35,7 +40,7 @@ class Journalled:
         account = journal.account()
         self._before = Usage(*(int(account.get((self.name, what), 0)) for what in _NAMES))
         self._own = Usage()  # where the model does not count by itself
-        self._entered = self._counted()
+        self._entered = _amounts_of(self._counted())
         self._identity: str | None = None
         self._asking: dict[bytes, asyncio.Future[None]] = {}
 
@@ -112,14 +117,16 @@ class Journalled:
         return value
 
     def _counted(self) -> Usage:
-        counted: Usage = getattr(self.model, "usage", self._own)
-        return counted + Usage()
+        found: Usage = getattr(self.model, "usage", self._own)
+        return found
 
     def _amounts(self) -> dict[tuple[str, str], float]:
         """Return what was counted since this was last called, as it goes into the journal's account."""
-        counted = self._counted()
-        new, self._entered = counted - self._entered, counted
-        return {(self.name, what): getattr(new, what) for what in _NAMES if getattr(new, what)}
+        counted, before = _amounts_of(self._counted()), self._entered
+        self._entered = counted
+        return {
+            (self.name, what): new - old for what, new, old in zip(_NAMES, counted, before, strict=True) if new > old
+        }
 
 
 def journalled(model: Model, journal: Journal, check: Callable[[], None] | None = None) -> Model:
@@ -136,17 +143,16 @@ def _told(messages: Sequence[Message]) -> list[list[str]]:
 
 def _differing(sampling: Sampling) -> dict[str, Any]:
     """Return what of `sampling` is not the default, so that an option more in the future makes nothing new."""
-    return {name: value for name, value in asdict(sampling).items() if value != _DEFAULT[name]}
+    return {name: value for name, default in _DEFAULT.items() if (value := getattr(sampling, name)) != default}
 
 
 def _key(parts: list[Any]) -> bytes:
-    text = json.dumps(parts, ensure_ascii=True, sort_keys=True)
-    return hashlib.sha256(text.encode()).digest()[:16]
+    return hashlib.sha256(_encode(parts).encode()).digest()[:16]
 
 
 def _packed(value: Any) -> bytes:
     # Half a surrogate pair has no UTF-8, and a teacher may send one all the same.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return _encode_readable(value).encode("utf-8", "surrogatepass")
 
 
 def _opened(value: bytes, refused: bool) -> Any:

@@ -15,6 +15,8 @@ import time
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -61,6 +63,7 @@ class Line:
         self.patience = Patience(timeout)
         self.counted: dict[Hashable, int] = {}
         self._given_up = 0  # in a row
+        self._proxy = _proxy(address)
         self._users = 0
         self._session: aiohttp.ClientSession | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -72,7 +75,6 @@ class Line:
                 headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
                 connector=aiohttp.TCPConnector(limit=0),
-                trust_env=True,
             )
             self._watch = asyncio.create_task(self.patience.watch())
         return self
@@ -114,7 +116,7 @@ class Line:
             try:
                 async with (
                     self.patience.limit(tokens, late),
-                    self._session.request(verb, f"{self.address}/{path}", json=body) as reply,
+                    self._session.request(verb, f"{self.address}/{path}", json=body, proxy=self._proxy) as reply,
                 ):
                     self.reached = True
                     if reply.status != 200:
@@ -157,10 +159,18 @@ class Line:
         """Whether the server answers a plain question, whatever it answers."""
         assert self._session is not None
         try:
-            async with asyncio.timeout(min(30.0, self.timeout)), self._session.get(f"{self.address}/models"):
+            question = self._session.get(f"{self.address}/models", proxy=self._proxy)
+            async with asyncio.timeout(min(30.0, self.timeout)), question:
                 return True
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
+
+
+def _proxy(address: str) -> str | None:
+    """Return the proxy that the environment names for `address`. (aiohttp would look for it at every request.)"""
+    found = urlsplit(address)
+    host = found.hostname or ""
+    return None if proxy_bypass(host) else getproxies().get(found.scheme)
 
 
 async def _read(reply: aiohttp.ClientResponse, most: int) -> bytes:

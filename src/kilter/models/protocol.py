@@ -60,9 +60,6 @@ class Usage:
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)))
 
-    def __sub__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(Usage)))
-
 
 class Model(Protocol):
     """A language model one can ask. Both calls may be awaited many at a time; the model sees to batching.
