@@ -74,6 +74,13 @@ def checkpoint(name: str) -> Path:
     return _checked(_fetched(name), name)
 
 
+def folders(name: str) -> list[Path]:
+    """Return the folders that the weights called `name` are in: of an adapter its own and its base's."""
+    folder = checkpoint(name)
+    base = base_of(folder, name)
+    return [folder, checkpoint(base)] if base else [folder]
+
+
 def base_of(folder: Path, name: str) -> str | None:
     """Return the name of the model below the adapter in `folder`, None where it holds a whole model.
 

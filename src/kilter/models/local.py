@@ -15,7 +15,7 @@ from kilter.engine.template import Dropped, end_ids, prompt_ids, trees
 from kilter.engine.virtual import room
 from kilter.errors import KilterError, SetAside
 from kilter.models.gather import Gatherer, Request
-from kilter.models.load import checkpoint, load_weights
+from kilter.models.load import folders, load_weights
 from kilter.models.protocol import Answer, Sampling, Usage
 from kilter.records import Group, Message, identify
 
@@ -67,10 +67,10 @@ class Local:
 
         Reading the weights for a hash would take longer than many a question.
         """
-        folder = checkpoint(self.name).resolve()
-        files = sorted(file for file in folder.iterdir() if file.is_file())
+        own = [folder.resolve() for folder in folders(self.name)]
+        files = [file for folder in own for file in sorted(folder.iterdir()) if file.is_file()]
         told = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-        return f"{folder} {identify(told)} {self.model.dtype}"
+        return f"{own[0]} {identify(told)} {self.model.dtype}"
 
     async def ask(self, messages: Sequence[Message], sampling: Sampling) -> list[Answer]:
         """Return `sampling.n` answers. Equal conversations with equal sampling get equal answers.

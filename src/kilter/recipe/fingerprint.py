@@ -60,13 +60,12 @@ class Files:
         return self._content(Path(name)) if Path(name).exists() else name
 
     def model(self, name: str) -> str:
-        """Return the hash of a checkpoint's files; a hub id or a server stands for itself."""
-        from kilter.models.load import checkpoint
+        """Return the hash of a checkpoint's files, an adapter's with its base's; a server stands for itself."""
+        from kilter.models.load import folders
 
         if name.startswith(("http://", "https://")):
             return name
-        found = checkpoint(name)
-        return self._content(Path(found)) if Path(found).exists() else str(found)
+        return " ".join(self._content(folder) for folder in folders(name))
 
     def _content(self, path: Path) -> str:
         path = path.resolve()

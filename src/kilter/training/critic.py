@@ -31,7 +31,7 @@ def load_critic(model: str, tokenizer: Any, given: Mapping[str, Any]) -> dict[st
     Raises KilterError for a model that is none, or one that reads other tokens than the policy `model` writes.
     """
     name = given["critic"] or model
-    critic, its = load_value_model(name, torch.float32)
+    critic, its = load_value_model(name, torch.float32, adapter=given.get("adapter", "none"))
     if its.get_vocab() != tokenizer.get_vocab():
         raise KilterError(
             f"The critic '{name}' has another vocabulary than '{model}', whose tokens it has to read; start it from a "

@@ -23,7 +23,7 @@ from kilter.engine.virtual import room
 from kilter.errors import KilterError
 from kilter.formats.kinds import ask
 from kilter.formats.shape import Losses, Want
-from kilter.models.load import checkpoint, load_value_model, load_weights
+from kilter.models.load import folders, load_value_model, load_weights
 from kilter.notes import tell
 from kilter.records import Demonstration, Group, Prompt, Record
 from kilter.registry import Method
@@ -102,7 +102,7 @@ def train(
     kind, role = kind_of(found.function), role_of(found.function)
     adapters.check(settings)
 
-    if Path(out).exists() and checkpoint(str(model)).resolve() == Path(out).resolve():
+    if Path(out).exists() and Path(out).resolve() in [folder.resolve() for folder in folders(str(model))]:
         raise KilterError(f"{out} is the model that training starts from; choose another folder for the result.")
     records, notes = read(data, kind, found.id, formats.rejects_beside(out))
     loaded = load_value_model if role == "judge" else load_weights
