@@ -16,7 +16,6 @@ from operator import attrgetter
 from typing import Any
 
 from kilter.errors import SetAside
-from kilter.models.mixed import Mixed
 from kilter.models.protocol import Answer, Model, Sampling, Usage
 from kilter.records import Message
 from kilter.store.journal import Journal
@@ -32,13 +31,19 @@ _DEFAULT = asdict(Sampling())
 class Journalled:
     """`model` as it was, with its answers in `journal`. Equal requests under way at the same time are one request."""
 
-    def __init__(self, model: Model, journal: Journal, check: Callable[[], None] | None = None) -> None:
-        """`check` is called before anything is asked, and may raise; answers that are kept come all the same."""
+    def __init__(
+        self, model: Model, journal: Journal, check: Callable[[], None] | None = None, *, purpose: str = ""
+    ) -> None:
+        """`check` is called before anything is asked, and may raise; answers that are kept come all the same.
+
+        What is asked goes into the journal's account under the model's name, after `purpose` where there are several.
+        """
         self.model, self.name, self._check = model, model.name, check
+        self._who = f"{purpose} {model.name}".strip()
         self.replayed = 0  # requests that the journal had the answer to
         self._journal = journal
         account = journal.account()
-        self._before = Usage(*(int(account.get((self.name, what), 0)) for what in _NAMES))
+        self._before = Usage(*(int(account.get((self._who, what), 0)) for what in _NAMES))
         self._own = Usage()  # where the model does not count by itself
         self._entered = _amounts_of(self._counted())
         self._identity: str | None = None
@@ -125,16 +130,8 @@ class Journalled:
         counted, before = _amounts_of(self._counted()), self._entered
         self._entered = counted
         return {
-            (self.name, what): new - old for what, new, old in zip(_NAMES, counted, before, strict=True) if new > old
+            (self._who, what): new - old for what, new, old in zip(_NAMES, counted, before, strict=True) if new > old
         }
-
-
-def journalled(model: Model, journal: Journal, check: Callable[[], None] | None = None) -> Model:
-    """Return `model` with its answers in `journal`; of a mixture every member by itself."""
-    if isinstance(model, Mixed):
-        members = [journalled(member, journal, check) for member in model.members]
-        return Mixed(list(zip(members, model.weights, strict=True)))
-    return Journalled(model, journal, check)
 
 
 def _told(messages: Sequence[Message]) -> list[list[str]]:

@@ -27,6 +27,7 @@ from kilter.engine import adapter_files
 from kilter.engine.template import end_ids, ensure_template
 from kilter.engine.turns import special_ids
 from kilter.errors import KilterError, first_line, nearest
+from kilter.models import desk
 from kilter.models.protocol import Model
 
 BUNDLED = ("kilter/nano",)
@@ -40,12 +41,18 @@ CLASSIFIER = "ForSequenceClassification"
 def load(name: str) -> Model:
     """Return the model called `name`: one to be asked, or of a reward model's checkpoint one that judges (Rewarder).
 
+    Of `A*3,B` it is a mixture (Mixed). Within a run its answers are kept in the run's journal (models/desk.py).
+
     Raises KilterError where there is none, where a checkpoint is incomplete, or where the hub cannot be reached.
     """
     if "," in name and not Path(name).exists():
         from kilter.models.mixed import Mixed, split
 
         return Mixed([(load(part), weight) for part, weight in split(name)])
+    return desk.known(name) or desk.attended(_opened(name))
+
+
+def _opened(name: str) -> Model:
     if name.startswith(SERVER):
         from kilter.models.server import Server
 
