@@ -24,6 +24,7 @@ def grpo(
     beta: float = 0.04,
     scale: Literal["group", "none"] = "group",
     average: Literal["response", "token"] = "response",
+    correct_kl: bool = False,
 ) -> Loss:
     """Group relative policy optimisation (Shao et al. 2024, eq. 3).
 
@@ -34,9 +35,11 @@ def grpo(
     KL(pi || pi_ref) at the token. With one update a rollout (the paper's mu, here `updates`, is 1) rho is 1 but for the
     sampler's rounding, and the gradient is that of REINFORCE with normalised rewards.
 
-    The standard deviation is that with G - 1, plus 1e-4, as in TRL. TRL 1.16 departs from the paper where it averages
-    over all tokens of the step (its "dapo", here average=token) and sets beta to 0. scale=none leaves the division by
-    the standard deviation out, which Liu et al. 2025 (Dr. GRPO) advise, and cliprange_high is clip-higher of DAPO.
+    The standard deviation is that with G - 1, plus 1e-4, as in TRL. TRL 1.16 departs from the paper: it averages over
+    all tokens of the step (its "dapo", here average=token), sets beta to 0, and where that is set otherwise weighs k3
+    by rho (correct_kl), whose gradient is that of KL(pi || pi_ref), whoever sampled (DeepSeek-V3.2). scale=none leaves
+    the division by the standard deviation out, as Liu et al. 2025 (Dr. GRPO) advise; cliprange_high is DAPO's
+    clip-higher.
 
     policy, reference: log-probs of R responses; group: rewards [R] and behaviour log-probs [P]. The result is per
     response [R].
@@ -47,6 +50,7 @@ def grpo(
         beta: weight of the KL divergence from the reference policy; 0 needs no reference policy
         scale: divide advantages by the standard deviation of the group's rewards, or by nothing
         average: over a response's tokens first and then over responses, or over all tokens of the step alike
+        correct_kl: weigh the estimate of the KL divergence by the ratio, as TRL does
     """
     rewards, behaviour = sampled(group)
     advantages = normalised(rewards, group.group_of, scaled=scale == "group")
@@ -55,7 +59,7 @@ def grpo(
     metrics = shown(policy, group, held)
     if reference is not None:
         divergence = k3(policy.tokens, reference.tokens)
-        gain = gain - beta * divergence
+        gain = gain - beta * (divergence * (policy.tokens - behaviour).exp() if correct_kl else divergence)
         metrics["kl"] = policy.total(divergence)
     lost = -policy.total(gain)
     if average == "token":
