@@ -9,7 +9,7 @@ import pytest
 
 import kilter
 from kilter.records import Message, Prompt
-from small import demonstrations, every_third_broken, preferences
+from small import demonstrations, every_third_broken, lines, preferences
 
 
 def test_importing_kilter_is_quick_and_offers_the_names():
@@ -72,6 +72,21 @@ def test_an_evaluation_knows_what_of_its_records_was_left_out(tiny_model, tmp_pa
     assert found.measures["loss"].n == 4
     assert "2 lines could not be read" in found.notes[0]
     assert len((tmp_path / "rejects.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_prompts_that_are_cut_are_told_with_their_number(tiny_model, tmp_path, capsys):
+    long = "it is blue. " * 200
+    model = kilter.load(str(tiny_model))
+    for _ in range(2):
+        kilter.sample(model, [long, "hello", "long " + long], max_tokens=2)
+        told = "2 prompts were cut from the left: the model has too few positions for all of it and an answer.\n"
+        assert capsys.readouterr().err == told
+    kilter.sample(model, ["hello"], max_tokens=2)
+    assert capsys.readouterr().err == ""
+    rows = [{"prompt": text, "chosen": "yes", "rejected": "no"} for text in (long, "hello")]
+    found = kilter.evaluate("heldout", model=model, records=lines(tmp_path / "long.jsonl", rows))
+    assert [note[:30] for note in found.notes] == ["1 prompt was cut from the left"]
+    assert found.tokens > 256
 
 
 def test_train_and_evaluate(tiny_model, tmp_path):

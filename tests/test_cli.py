@@ -225,12 +225,13 @@ def test_data_train_sample_eval_convert_and_report(kilter, tiny_model, tmp_path)
 def test_chat_reads_from_a_pipe(tiny_model):
     done = subprocess.run(
         [sys.executable, "-m", "kilter.cli", "chat", str(tiny_model), "--max-tokens", "3"],
-        input="hello\n/reset\nagain\n/nonsense\n/quit\nnever\n",
+        input=f"hello\n/reset\nagain\n/nonsense\n{'it is blue. ' * 200}\nand now?\n/quit\nnever\n",
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "/nonsense" in done.stderr
+    assert done.stderr.count("its beginning is forgotten") == 1
     assert "never" not in done.stdout
 
 

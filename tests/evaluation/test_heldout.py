@@ -112,6 +112,17 @@ def test_what_does_not_fit_is_left_out_and_counted() -> None:
         evaluate(records, Letters(room=1))
 
 
+def test_prompts_without_a_response_are_left_out_and_counted() -> None:
+    whole = Demonstration([*ask("x"), Message("assistant", "aaa")])
+    tied = Group(ask("x"), ["a", "b"], scores=[1, 1])
+    found = evaluate([whole, Prompt(ask("y")), Prompt(ask("z")), tied])
+    assert found.measures["loss"].n == 1
+    assert found.notes == [
+        "2 of 4 records are prompts without a response and were left out.",
+        "1 of 2 held-out records were left out: they hold no response, or several of which none is the better.",
+    ]
+
+
 def test_records_that_cannot_be_scored_say_so() -> None:
     with pytest.raises(KilterError, match="no demonstration"):
         evaluate([Prompt(ask("x"))])

@@ -13,7 +13,7 @@ from kilter.errors import KilterError
 from kilter.models import local as module
 from kilter.models.gather import Gatherer
 from kilter.models.local import Local
-from kilter.models.protocol import Sampling
+from kilter.models.protocol import Sampling, cuts, used
 from kilter.records import Group, Message
 
 QUESTIONS = [[Message("user", f"what is {i} + 1?")] for i in range(12)]
@@ -113,10 +113,21 @@ def test_a_token_that_ends_the_turn_is_not_in_the_text(model, monkeypatch):
     assert (answer.tokens, answer.logprobs) == (5, whole.logprobs)
 
 
-def test_a_prompt_too_long_is_cut_from_the_left(model):
+def test_a_prompt_too_long_is_cut_from_the_left_and_counted(model):
     long = [Message("user", "it is blue. " * 200)]
+    before = used(model)
     [answer] = asyncio.run(model.ask(long, Sampling(max_tokens=4)))
     assert answer.tokens == 4
+    asyncio.run(model.ask(QUESTIONS[0], Sampling(max_tokens=4)))
+    spent = used(model) - before
+    assert (spent.requests, spent.cut) == (2, 1)
+    assert cuts(spent)[0].startswith("1 prompt was cut from the left")
+    assert cuts(used(model) - used(model)) == []
+    # Of two responses to one conversation that is cut, one prompt was.
+    before = used(model)
+    gathered(model.score(long, text) for text in ("it is", "blue"))
+    asyncio.run(model.score(QUESTIONS[0], "blue"))
+    assert (used(model) - before).cut == 1
 
 
 def test_scores_are_those_of_an_ordinary_forward(model):

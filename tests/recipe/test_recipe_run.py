@@ -140,6 +140,12 @@ def same_as_uninterrupted(whole, out, finished):
     run(whole[0], out=out, say=said.append)
     assert [line.split()[0] for line in said if line.endswith("kept")] == finished
     assert results(out) == results(whole[1].parent)
+    assert tokens(out) == tokens(whole[1].parent)
+
+
+def tokens(folder):
+    """What each stage computed, interruptions or not; None where no model was asked."""
+    return {stage["name"]: stage.get("tokens") for stage in ledger.read(folder)["stages"]}
 
 
 @pytest.mark.parametrize(

@@ -108,12 +108,14 @@ def _group(prompt: Prompt, responses: list[str], model: str, seed: int) -> Group
 
 def _chat(name: str, temperature: float, max_tokens: int, system: str | None) -> None:
     from kilter.models.load import load
-    from kilter.models.protocol import Sampling
+    from kilter.models.protocol import Sampling, used
+    from kilter.notes import tell
     from kilter.recipe.wait import wait
     from kilter.records import Message
 
     model, terminal = load(name), sys.stdin.isatty()
     start: list[Message] = [Message("system", system)] if system else []
+    told = False
     talk = list(start)
     if terminal:
         print(f"Talking with {model.name}. /reset forgets the talk so far, /quit ends it.")
@@ -131,6 +133,9 @@ def _chat(name: str, temperature: float, max_tokens: int, system: str | None) ->
             [answer] = wait(model.ask(talk, sampling))
             talk.append(Message("assistant", answer.text))
             print(answer.text, flush=True)
+            if not told and used(model).cut:
+                told = True
+                tell(["The talk is longer than the model has positions for: its beginning is forgotten (/reset)."])
 
 
 def _line(prompt: str) -> str | None:

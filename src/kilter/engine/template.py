@@ -106,7 +106,7 @@ def prompt_ids(
     if max_length is None:
         return ids
     rooms = [max_length] * len(ids) if isinstance(max_length, int) else max_length
-    return [_cut_left(tokenizer, row, room) for row, room in zip(ids, rooms, strict=True)]
+    return [cut_left(tokenizer, row, room) for row, room in zip(ids, rooms, strict=True)]
 
 
 def demonstration_tree(
@@ -296,12 +296,12 @@ def fitted(
     for _ in range(len(kept) - len(short)):
         dropped.add(f"{LONG} {max_length} tokens")
     longest = max((lengths[k] for k in short), default=0)
-    left = _cut_left(tokenizer, prompt, max_length - longest)
+    left = cut_left(tokenizer, prompt, max_length - longest)
     dropped.cut += bool(short) and len(left) < len(prompt)
     return left, short
 
 
-def _cut_left(tokenizer: PreTrainedTokenizerBase, ids: list[int], room: int) -> list[int]:
+def cut_left(tokenizer: PreTrainedTokenizerBase, ids: list[int], room: int) -> list[int]:
     """Return the last `room` ids; a leading bos stays, for many models attend to it always."""
     if len(ids) <= room:
         return ids

@@ -16,6 +16,7 @@ from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.statistics import summarize
 from kilter.models.drive import run
 from kilter.models.protocol import Model
+from kilter.notes import ended
 from kilter.records import Demonstration, Group, Message, Prompt, identify
 from kilter.registry import method
 
@@ -34,14 +35,15 @@ async def heldout(
     response has the higher summed log-prob, preference_accuracy_mean: the higher mean log-prob per token (the two
     reference-free scores of RewardBench, Lambert et al. 2024); a tie counts one half.
 
-    Records that do not fit the model's context are left out and counted in the evaluation's notes. Raises KilterError
-    where nothing can be scored.
+    Records that do not fit the model's context, and prompts without a response, are left out and counted in the
+    evaluation's notes. Raises KilterError where nothing can be scored.
 
     Options:
         n: how many records, drawn with the seed; all where not given
         seed: seed of the draw
     """
     usable = [record for record in records if not isinstance(record, Prompt)]
+    bare = len(records) - len(usable)
     if not usable:
         raise KilterError("There is no demonstration and no group of responses to score; give records of such a kind.")
     if n is not None and n < len(usable):
@@ -63,9 +65,14 @@ async def heldout(
             trouble[0] if trouble else "None of the records has a response that could be scored; look at the file."
         )
     notes = []
-    if len(samples) < len(usable):
-        why = f", the first because: {trouble[0]}" if trouble else ": they hold no response to score"
-        notes = [f"{len(usable) - len(samples)} of {len(usable)} held-out records were left out{why}"]
+    if bare:
+        notes.append(f"{bare} of {len(records)} records are prompts without a response and were left out.")
+    if left := len(usable) - len(samples) - len(trouble):
+        why = "they hold no response, or several of which none is the better"
+        notes.append(f"{left} of {len(usable)} held-out records were left out: {why}.")
+    if trouble:
+        told = f"{len(trouble)} of {len(usable)} held-out records were left out, the first because: {trouble[0]}"
+        notes.append(ended(told))
     measures = summarize(samples)
     if "loss" in measures:
         loss = measures["loss"]

@@ -49,7 +49,10 @@ class Measure:
 
 @dataclass(slots=True)
 class Evaluation:
-    """What one suite measured of one model. `notes` say what was left out and why, one sentence each."""
+    """What one suite measured of one model.
+
+    `notes` say what was left out and why, one sentence each; `tokens` is what the model computed for it, where known.
+    """
 
     model: str
     measures: dict[str, Measure]
@@ -57,6 +60,7 @@ class Evaluation:
     suite: str = ""
     seed: int | None = None
     notes: list[str] = field(default_factory=list)
+    tokens: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -65,6 +69,7 @@ class Evaluation:
             "seed": self.seed,
             "measures": {name: measure.to_json() for name, measure in self.measures.items()},
             "notes": self.notes,
+            "tokens": self.tokens,
             "samples": self.samples,
         }
 
@@ -77,6 +82,7 @@ class Evaluation:
             suite=str(data.get("suite") or ""),
             seed=data.get("seed"),
             notes=list(data.get("notes") or []),
+            tokens=data.get("tokens"),
         )
 
 

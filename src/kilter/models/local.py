@@ -11,7 +11,7 @@ import torch
 from kilter.engine.batch import Tree, collate, fill
 from kilter.engine.sampler import Completion, sample
 from kilter.engine.scorer import Scorer
-from kilter.engine.template import Dropped, end_ids, prompt_ids, trees
+from kilter.engine.template import Dropped, cut_left, end_ids, prompt_ids, trees
 from kilter.engine.virtual import room
 from kilter.errors import KilterError, SetAside
 from kilter.models.gather import Gatherer, Request
@@ -26,6 +26,14 @@ SCORED_TOKENS = 16384  # tokens that are scored in one forward
 class _Ask(NamedTuple):
     messages: tuple[Message, ...]
     sampling: Sampling
+
+
+class _Fitting(NamedTuple):
+    """A request, the ids of its prompt, and whether it lost some to fit."""
+
+    request: Request[_Ask]
+    prompt: list[int]
+    cut: bool
 
 
 class _Score(NamedTuple):
@@ -101,12 +109,13 @@ class Local:
         fitting = self._prompts(asks)
         if not fitting:
             return
-        asks, prompts = [ask for ask, _ in fitting], [prompt for _, prompt in fitting]
+        asks, prompts = [one.request for one in fitting], [one.prompt for one in fitting]
         manner = asks[0].item.sampling
 
         def ready(at: int, completions: list[Completion]) -> None:
             self.usage.requests += 1
             self.usage.prompt_tokens += len(prompts[at])
+            self.usage.cut += fitting[at].cut
             self.usage.completion_tokens += sum(len(completion.tokens) for completion in completions)
             asks[at].settle(self._answers(completions, manner.stop))
 
@@ -127,15 +136,15 @@ class Local:
             ready=ready,
         )
 
-    def _prompts(self, asks: Asks) -> list[tuple[Request[_Ask], list[int]]]:
+    def _prompts(self, asks: Asks) -> list[_Fitting]:
         """Return the requests with their prompts' ids, but for those that the chat template refuses."""
         rooms = [max(self.positions - ask.item.sampling.max_tokens, self.positions // 2) for ask in asks]
         try:
-            prompts = prompt_ids(self.tokenizer, [ask.item.messages for ask in asks], max_length=rooms)
-            return list(zip(asks, prompts, strict=True))
+            found = zip(asks, prompt_ids(self.tokenizer, [ask.item.messages for ask in asks]), rooms, strict=True)
+            return [_Fitting(ask, cut_left(self.tokenizer, ids, room), len(ids) > room) for ask, ids, room in found]
         except KilterError as error:
             if len(asks) > 1:
-                return [found for ask in asks for found in self._prompts([ask])]
+                return [one for ask in asks for one in self._prompts([ask])]
             asks[0].settle(error=SetAside(str(error), "refused"))
             return []
 
@@ -179,6 +188,7 @@ class Local:
             for score in scores:
                 score.settle(error=SetAside(str(error), "refused"))
             return None
+        self.usage.cut += dropped.cut
         kept = tree.info["kept"] if tree else []
         for k, score in enumerate(scores):
             if k not in kept:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 from kilter.records import Message
 
@@ -45,12 +45,16 @@ class Answer:
 
 @dataclass(slots=True)
 class Usage:
-    """What was asked of a model: requests, those of them that were sent again, tokens read and tokens written."""
+    """What was asked of a model: requests, those of them that were sent again, tokens read and tokens written.
+
+    `cut` counts the prompts that lost their beginning because the model has too few positions for them.
+    """
 
     requests: int = 0
     retries: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cut: int = 0
 
     @property
     def tokens(self) -> int:
@@ -59,6 +63,19 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Usage)))
+
+
+def used(model: Any) -> Usage:
+    """Return what was asked of `model` so far, as it stands now; nothing where it does not count."""
+    return Usage() + getattr(model, "usage", Usage())
+
+
+def cuts(usage: Usage) -> list[str]:
+    """Return the note on prompts that were cut, if any were."""
+    if not usage.cut:
+        return []
+    prompts = "1 prompt was" if usage.cut == 1 else f"{usage.cut:,} prompts were"
+    return [f"{prompts} cut from the left: the model has too few positions for all of it and an answer."]
 
 
 class Model(Protocol):

@@ -11,7 +11,7 @@ from kilter.errors import KilterError, nearest
 from kilter.formats import Records
 from kilter.formats.shape import Want
 from kilter.models.load import load
-from kilter.models.protocol import Model, Sampling
+from kilter.models.protocol import Model, Sampling, cuts, used
 from kilter.notes import tell
 from kilter.recipe import options as known_options
 from kilter.recipe.wait import wait
@@ -40,7 +40,8 @@ def read(path: str | Path, *, want: Want | None = None, rejects: str | Path | No
 def sample(model: str | Model, prompts: Iterable[Messages], n: int = 1, **sampling: Any) -> list[list[str]]:
     """Return `n` responses to each prompt.
 
-    A prompt is a text (one user turn), a list of messages, or a `Prompt`. `sampling` takes max_tokens, temperature (0,
+    A prompt is a text (one user turn), a list of messages, or a `Prompt`; how many were too long for the model, and so
+    were cut from the left, is told on stderr. `sampling` takes max_tokens, temperature (0,
     the most likely answer, unless n > 1; then 1), top_p, top_k, min_p, seed and stop.
     """
     asked = [messages(prompt) for prompt in prompts]
@@ -50,7 +51,10 @@ def sample(model: str | Model, prompts: Iterable[Messages], n: int = 1, **sampli
     async def one(prompt: list[Message]) -> list[str]:
         return [answer.text for answer in await loaded.ask(prompt, settings)]
 
-    return wait(_each(asked, one, "sampling"))
+    before = used(loaded)
+    answers = wait(_each(asked, one, "sampling"))
+    tell(cuts(used(loaded) - before))
+    return answers
 
 
 def score(model: str | Model, prompts: Iterable[Messages], responses: Iterable[str]) -> list[list[float]]:
@@ -113,8 +117,8 @@ def evaluate(
     Methods that rate by stored judgements ("bradley-terry") take no model, but `data`.
     What was left out of `records` is in the evaluation's notes; lines of a file that could not be read go to `rejects`.
     """
-    evaluation, notes = _call(registry.find(suite, "evaluation"), model, records, rejects, options)
-    evaluation.notes = [*notes, *evaluation.notes]
+    evaluation, notes, tokens = _call(registry.find(suite, "evaluation"), model, records, rejects, options)
+    evaluation.notes, evaluation.tokens = [*notes, *evaluation.notes], tokens or None
     return evaluation
 
 
@@ -130,7 +134,7 @@ def make(
 
     What was left out is told on stderr; lines of a file that could not be read go to `rejects`.
     """
-    made, notes = _call(registry.find(method, "data"), model, records, rejects, options)
+    made, notes, _ = _call(registry.find(method, "data"), model, records, rejects, options)
     tell(notes)
     return made
 
@@ -184,8 +188,8 @@ async def _each(items: list[Any], one: Any, label: str) -> list[Any]:
 
 def _call(
     method: registry.Method, model: Any, records: Any, rejects: str | Path | None, options: dict[str, Any]
-) -> tuple[Any, list[str]]:
-    """Call a data or evaluation method with what it reads, loaded if it was named; return notes on that as well."""
+) -> tuple[Any, list[str], int]:
+    """Call a data or evaluation method with what it reads, loaded if it was named; return notes and tokens as well."""
     given = known_options.complete(method, options)
     have = {"model": model, "records": records}
     for name, value in have.items():
@@ -199,4 +203,7 @@ def _call(
         have["records"], notes = reading.records, reading.notes
     if isinstance(model, str | Path):
         have["model"] = load(str(model))
-    return wait(method.function(*(have.get(name) for name in method.inputs), **given)), notes
+    before = used(have["model"])
+    made = wait(method.function(*(have.get(name) for name in method.inputs), **given))
+    usage = used(have["model"]) - before
+    return made, [*notes, *cuts(usage)], usage.tokens

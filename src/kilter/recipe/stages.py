@@ -10,6 +10,7 @@ from kilter import formats
 from kilter.errors import KilterError
 from kilter.evaluation import result
 from kilter.models.load import load
+from kilter.models.protocol import cuts, used
 from kilter.recipe.options import wanted
 from kilter.recipe.plan import Reference, Step
 from kilter.recipe.schema import Kind
@@ -41,7 +42,7 @@ def make(step: Step, folder: Path, run: Path) -> dict[str, Any]:
     if not records:
         raise KilterError(f"Method '{step.method.id}' made no records at all; look at its options and at what it read.")
     formats.write(records, folder / RECORDS)
-    return {"records": len(records), "tokens": getattr(model, "tokens", None), "notes": notes}
+    return {"records": len(records), "tokens": getattr(model, "tokens", None), "notes": [*notes, *cuts(used(model))]}
 
 
 def fit(step: Step, folder: Path, run: Path) -> dict[str, Any]:
@@ -62,12 +63,15 @@ def measure(step: Step, folder: Path, run: Path) -> dict[str, Any]:
     for label, reference in step.models.items():
         page = folder / f"{label}.json"
         if page.exists():
+            tokens += result.read(page).tokens or 0
             continue
         model = load(_path(reference, run))
         have = {"model": model, "records": records}
         evaluation = wait(step.method.function(*(have[name] for name in step.method.inputs), **step.options))
+        evaluation.notes = [*evaluation.notes, *cuts(used(model))]
+        evaluation.tokens = getattr(model, "tokens", None)
         result.write(evaluation, page)
-        tokens += getattr(model, "tokens", 0) or 0
+        tokens += evaluation.tokens or 0
         del model, have  # one model in memory at a time
     return {"models": len(step.models), "tokens": tokens or None, "notes": notes}
 
