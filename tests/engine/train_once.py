@@ -1,4 +1,7 @@
-"""Training runs in a process of their own: `python train_once.py OUT THREADS sft|dpo|slow...`, also under torchrun."""
+"""Training runs in a process of their own: `python train_once.py OUT THREADS sft|dpo|slow...`, also under torchrun.
+
+With an adapter: lora (slowly, with dropout), and the others of ADAPTED.
+"""
 
 import sys
 import time
@@ -32,14 +35,27 @@ def slowly(policy, reference, group):
 
 
 OBJECTIVES = {"sft": sft, "dpo": dpo, "slow": slowly}
+# Dropout is another in every process, so that two of them could not do what one does.
+RANKED = {"adapter_rank": 4, "adapter_dropout": 0.0}
+ADAPTED = {
+    "lora": {"adapter": "lora", "adapter_targets": "all"},
+    "lora-dry": {"adapter": "lora", **RANKED},
+    "adalora": {"adapter": "adalora", **RANKED},
+    "prefix": {"adapter": "prefix", "virtual_tokens": 5},
+}
 
 
-def run(out, objective):
+def run(out, objective, **options):
     # 9 trees and 4 a step: every third step has one tree, and so nothing for a second process.
-    return train(make(), pair_trees(9), objective, OPTIONS, out)
+    return train(make(), pair_trees(9), objective, OPTIONS.model_copy(update=options), out)
+
+
+def run_adapted(out, name):
+    return run(out, slowly if name == "lora" else dpo, **ADAPTED[name])
 
 
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[2]))
     for name in sys.argv[3:]:
-        run(Path(sys.argv[1]) / name, OBJECTIVES[name])
+        out = Path(sys.argv[1]) / name
+        run(out, OBJECTIVES[name]) if name in OBJECTIVES else run_adapted(out, name)

@@ -35,10 +35,10 @@ def save(model: Any, folder: Path, out: Path) -> None:
         weights = get_peft_model_state_dict(model, save_embedding_layers=False)
     config = copy.copy(model.active_peft_config)
     config.inference_mode = True
-    base = config.base_model_name_or_path
-    note = {"format": "pt", "base": getattr(model, "base_digest", None), "known_as": getattr(model, "known_as", None)}
+    base, name = config.base_model_name_or_path, getattr(model, "known_as", None)
+    note = {"format": "pt", "base": getattr(model, "base_digest", None)}
     if base and Path(base).is_dir():
-        note["near"] = os.path.relpath(base, out)
+        note |= {"near": os.path.relpath(base, out), "known_as": None if Path(name or base).exists() else name}
     save_file(
         {name: value.detach().cpu().contiguous() for name, value in weights.items()},
         folder / WEIGHTS,
@@ -79,7 +79,7 @@ def put_on(model: Any, folder: Path, name: str, *, train: str = "none") -> Any:
         ) from error
     kind = adapters.kind_of(found)
     if train == "none" and model.dtype == torch.float32 and hasattr(found, "merge_and_unload"):
-        plain = adapters.merged(found)
+        plain = adapters.merged(found).requires_grad_(True)
         plain.merged_from, plain.merged_kind = name, kind or "its own kind"
         return plain
     found.base_digest, found.known_as = digest, getattr(model, "known_as", None)

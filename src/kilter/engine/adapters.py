@@ -205,6 +205,16 @@ def targets(model: Any, asked: str | None, usual: tuple[tuple[str, ...], ...]) -
 def _expect(model: Any, options: AdapterOptions) -> None:
     """Refuse to continue an adapter as another kind, or with settings that it does not have."""
     kind, config = kind_of(model), model.active_peft_config
+    if options.adapter == "none" and config.inference_mode:
+        raise KilterError(
+            f"The model comes with a {kind} adapter, which cannot be merged, and adapter is none, which trains all "
+            f"weights; continue the adapter with adapter={kind}."
+        )
+    if kind == "adalora":
+        raise KilterError(
+            "The model comes with an adalora adapter, whose ranks are settled once it is trained; leave adapter out, "
+            "which trains all weights with the adapter merged."
+        )
     if options.adapter not in ("none", kind):
         raise KilterError(
             f"The model comes with an adapter of the kind {kind}, and adapter is {options.adapter}; "
