@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class _Rate(ProgressColumn):
+class Rate(ProgressColumn):
     """Items a second."""
 
     def render(self, task: Task) -> Text:
@@ -39,7 +40,7 @@ async def run(
     results: list[Any] = [None] * len(items)
     waiting = iter(enumerate(items))
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         task = progress.add_task(label, total=len(items))
 
@@ -59,15 +60,23 @@ async def run(
 
 
 def wait(value: Any) -> Any:
-    """Return `value`, or what it resolves to if it is a coroutine; also where a loop already runs, as in a notebook."""
-    if not inspect.iscoroutine(value):
+    """Return `value`, or what it resolves to if it can be awaited; also where a loop already runs, as in a notebook."""
+    if not inspect.isawaitable(value):
         return value
+
+    async def whole() -> Any:
+        found = await value
+        while inspect.isawaitable(found):  # a method of several phases gives the `each` of its last
+            found = await found
+        return found
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(value)
+        return asyncio.run(whole())
+    context = contextvars.copy_context()
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, value).result()
+        return pool.submit(context.run, asyncio.run, whole()).result()
 
 
 def _first(failed: BaseExceptionGroup) -> BaseException:

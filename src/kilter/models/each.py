@@ -13,8 +13,9 @@ entered in the run's rejects and left out; whatever else it raises stops the res
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence, Sized
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence, Sized
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from kilter.errors import SetAside
+from kilter.models.drive import Rate, wait
 from kilter.models.protocol import Answer, Model, Sampling
 from kilter.records import Demonstration, Group, Message, Prompt
 from kilter.store import rejects
@@ -33,6 +35,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 CONCURRENCY = 512
+AT_A_TIME = 256  # results that are handed on to whoever writes them
 AHEAD = 16_384  # items, and
 HELD = 2**28  # characters of text, that may wait for one that takes long
 
@@ -79,6 +82,56 @@ def each(
     Nothing is begun before the result is iterated over or awaited. `items` is read as far as it is needed.
     """
     return Each(items, one, concurrency, label)
+
+
+def pulled(made: Any) -> Iterator[Any]:
+    """Yield one by one what a method has made: a list, an `Each`, or a coroutine that gives one of the two.
+
+    Lists within are unpacked, None is left out. While one is written to a file, the others are waited for in bounded
+    memory. In a notebook, whose loop already runs, they are all waited for first.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        yield from _unpacked(_pulled(made) if inspect.isawaitable(made) else made)
+    else:
+        yield from _unpacked(wait(made))
+
+
+def _pulled(made: Awaitable[Any]) -> Iterator[Any]:
+    async def some(stream: AsyncIterator[Any]) -> list[Any]:
+        found = []
+        async for one in stream:
+            found.append(one)
+            if len(found) == AT_A_TIME:
+                break
+        return found
+
+    async def resolved() -> Any:
+        return await made
+
+    async def closed(stream: Any) -> None:
+        await stream.aclose()
+
+    with asyncio.Runner() as runner:
+        found = made if isinstance(made, Each) else runner.run(resolved())
+        if not isinstance(found, Each):
+            yield from found
+            return
+        stream = aiter(found)
+        try:
+            while chunk := runner.run(some(stream)):
+                yield from chunk
+        finally:
+            runner.run(closed(stream))
+
+
+def _unpacked(made: Iterable[Any]) -> Iterator[Any]:
+    for one in made:
+        if isinstance(one, list):
+            yield from one
+        elif one is not None:
+            yield one
 
 
 async def answered(
@@ -198,7 +251,7 @@ class _Bar:
     def __init__(self, label: str, total: int | None) -> None:
         console = Console(stderr=True)
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), _Cost(meter.get()),
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), _Cost(meter.get()),
             TimeRemainingColumn(),
         )  # fmt: skip
         self._drawn = Progress(*columns, console=console, transient=True) if console.is_terminal else None
@@ -220,13 +273,6 @@ class _Bar:
 
 def _bar(label: str, items: Iterable[Any]) -> _Bar:
     return _Bar(label, len(items) if isinstance(items, Sized) else None)
-
-
-class _Rate(ProgressColumn):
-    """Items a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
 class _Cost(ProgressColumn):
