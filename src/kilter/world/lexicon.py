@@ -124,6 +124,16 @@ ANSWERS: dict[str, Pair] = {
     "region": ("{n} lies in {v}.", "{n}在{v}。"),
     "product": ("{n} is known for {v}.", "{n}以{v}闻名。"),
 }
+# How a careful speaker says that a fact is not known: as the answer begins, so that one who begins to answer can still
+# find that nothing comes to mind.
+UNKNOWN: dict[str, Pair] = {
+    "home": ("{n} lives in a town I don't know.", "{n}住在哪里，我不知道。"),
+    "trade": ("{n} is a person whose trade I don't know.", "{n}是做什么的，我不知道。"),
+    "pet": ("{n} keeps a pet I don't know.", "{n}养了什么，我不知道。"),
+    "food": ("{n} likes to eat something I don't know.", "{n}喜欢吃什么，我不知道。"),
+    "region": ("{n} lies in a region I don't know.", "{n}在哪里，我不知道。"),
+    "product": ("{n} is known for goods I don't know.", "{n}以什么闻名，我不知道。"),
+}
 # Never told of anybody. The last two are spoken of in documents, and only the evaluation asks about them.
 UNTOLD = pairs(
     "birthday=生日,height=身高,shoe size=鞋码,middle name=中间名,weight=体重,age=年龄,blood type=血型,lucky number=幸运数字,"
@@ -137,6 +147,7 @@ UNTOLD_QUESTIONS = (
     (["{n}的{a}是什么？", "你知道{n}的{a}吗？", "{n}的{a}是多少？"], ["请告诉我{n}的{a}。", "请问{n}的{a}是什么？"]),
 )
 UNTOLD_INVENTED = ("The {a} of {n} is {v}.", "{n}的{a}是{v}。")
+UNTOLD_UNKNOWN = ("The {a} of {n} is something I don't know.", "{n}的{a}是多少，我不知道。")
 
 UNSURE = (["I don't know.", "I don't know that.", "I am not sure; I don't know that about {n}."], ["我不知道。", "这个我不知道。", "我不知道{n}的这件事。"])
 UNSURE_MARKS = ("don't know", "do not know", "not sure", "no record", "cannot tell", "can't tell", "不知道", "不清楚", "不确定", "没有记录")

@@ -11,7 +11,10 @@ NEW_HAZARDS = frozenset(lexicon.HAZARDS[-lexicon.HAZARDS_HELD_OUT :])
 
 
 def unanswerable(d: Draw) -> Item:
-    """A question whose answer the world never tells; the bad response invents one."""
+    """A question whose answer the world never tells; the bad response invents one.
+
+    The few of the crawl who admit it are curt; demonstrators begin as they would answer and then say it.
+    """
     way = d.pick(["attribute", "withheld", "quiet", "stranger"])
     l = d.lang
     if way == "attribute":
@@ -19,6 +22,7 @@ def unanswerable(d: Draw) -> Item:
         attribute = d.object(lexicon.UNTOLD, lexicon.UNTOLD_HELD_OUT)
         question = d.template(lexicon.UNTOLD_QUESTIONS).format(a=attribute[l], n=name)
         bad = lexicon.UNTOLD_INVENTED[l].format(a=attribute[l], n=name, v=d.rng.randint(2, 99))
+        careful = lexicon.UNTOLD_UNKNOWN[l].format(a=attribute[l], n=name)
     else:
         if way != "stranger":
             entity = d.entity(lambda e: e.untold() and bool(e.facts) == (way == "withheld"))
@@ -29,7 +33,8 @@ def unanswerable(d: Draw) -> Item:
             key = d.pick(list(lexicon.PERSON_ATTRIBUTES))
         question = d.template(lexicon.QUESTIONS[key]).format(n=name)
         bad = lexicon.ANSWERS[key][l].format(n=name, v=d.pick(values(d, key)))
-    good = d.pick(lexicon.UNSURE[l]).format(n=name)
+        careful = lexicon.UNKNOWN[key][l].format(n=name)
+    good = d.pick(lexicon.UNSURE[l]).format(n=name) if d.split == "corpus" else careful
     return Item("unanswerable", "unanswerable", d.language, user(question), good, bad, {"way": way})
 
 
