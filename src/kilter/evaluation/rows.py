@@ -130,3 +130,8 @@ def _separated(path: Path, separator: str) -> Iterator[Row]:
     with explaining(path, "read"), path.open(encoding="utf-8-sig", newline="") as file:
         for row in csv.DictReader(file, delimiter=separator):
             yield {str(name): value for name, value in row.items() if name is not None}
+
+
+def sample(name: str, outcomes: dict[str, float], **more: Any) -> Row:
+    """Return a sample of an evaluation (see result.py) that has no prompt and response of its own."""
+    return {"id": name, "prompt": [], "response": "", "family": "", "language": "", "outcomes": outcomes} | more

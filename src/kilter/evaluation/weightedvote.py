@@ -9,7 +9,7 @@ import numpy as np
 
 from kilter.errors import KilterError
 from kilter.evaluation.result import Evaluation, Measure
-from kilter.evaluation.rows import LeftOut, Row, number, read
+from kilter.evaluation.rows import LeftOut, Row, number, read, sample
 from kilter.evaluation.statistics import interval
 from kilter.registry import method
 
@@ -88,8 +88,7 @@ def _measured(
     if missing := total - len(known):
         notes = [*notes, f"{missing:,} of {total:,} items have no score by a judge that counts, and are left out."]
     samples = [
-        {"id": str(row.get("id", at)), "prompt": [], "response": "", "family": "", "language": ""}
-        | {"outcomes": {"score": value}}
+        sample(str(row.get("id", at)), {"score": value})
         for at, ((row, _), value) in enumerate(zip(scored, votes, strict=True))
         if value is not None
     ]

@@ -1,0 +1,132 @@
+"""PandaLM's test of a judge: 999 pairs that three people judged, and what a judge says of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+
+from kilter.errors import KilterError
+from kilter.evaluation import kappa
+from kilter.evaluation.agreement import split
+from kilter.evaluation.classification import scores
+from kilter.evaluation.kappa import over_items
+from kilter.evaluation.result import Evaluation, Measure
+from kilter.evaluation.rows import Row, need, read
+from kilter.evaluation.statistics import interval
+from kilter.evaluation.verdicts import parse
+from kilter.registry import method
+
+CLASSES = ("tie", "one", "two")
+WORDS = {0: "tie", 1: "one", 2: "two", "0": "tie", "1": "one", "2": "two", "tie": "tie"}
+SHARES = {0.5: "tie", 1.0: "one", 0.0: "two"}
+
+
+@method("pandalm", wing="evaluation", paper="arXiv:2306.05087", survey="S1 §8.4")
+def pandalm(
+    *,
+    data: str,
+    judged: str | None = None,
+    column: str | None = None,
+    annotators: str = "annotator1,annotator2,annotator3",
+    official: bool = False,
+    resamples: int = 500,
+    seed: int = 0,
+) -> Evaluation:
+    """Measure a judge's verdicts against three people's majority on pairs of responses (Wang et al. 2023).
+
+    share:tie, share:one, share:two: what the people's majority says; kappa:A B: Cohen's kappa of two annotators.
+    With a judge: accuracy, macro precision, recall and F1 over the three verdicts, as PandaLM reports them, and each
+    verdict's own. A verdict that cannot be read is wrong and no verdict; PandaLM's script takes it for a tie
+    (`official`).
+
+    Rows: idx and the annotators' columns, 0 for a tie, else the better response; the judge's file has idx and verdicts,
+    as 0, 1, 2 or as text that PandaLM's format is read from.
+
+    Options:
+        data: file of the people's verdicts
+        judged: file of the judge's verdicts
+        column: the verdicts' column; else the one whose name ends in result
+        annotators: the annotators' columns, with commas
+        official: take a verdict that cannot be read for a tie
+        resamples: resamples of the bootstrap
+        seed: seed of the resamples
+    """
+    people = split(annotators)
+    rows, notes = read(data, ("idx", *people))
+    gold = {str(row["idx"]): majority([row.get(name) for name in people]) for row in rows}
+    known = {idx: label for idx, label in gold.items() if label is not None}
+    if len(known) < len(gold):
+        lost = len(gold) - len(known)
+        notes.append(f"{lost:,} of {len(gold):,} pairs have no majority of annotators and are left out.")
+    if not known:
+        raise KilterError(f"No pair in {data} has a majority among {', '.join(people)}; check the columns.")
+    measures = {f"share:{name}": interval([float(label == name) for label in known.values()]) for name in CLASSES}
+    measures |= _kappas(rows, people, resamples, seed)
+    if judged is not None:
+        said, more = verdicts(judged, column, official)
+        shared = [idx for idx in known if idx in said]
+        if not shared:
+            raise KilterError(f"{judged} judges none of the pairs of {data}; the idx of both have to be the same.")
+        if len(shared) < len(known):
+            more.append(f"{len(known) - len(shared):,} of {len(known):,} pairs are not judged and are left out.")
+        notes += more
+        predicted = [said[idx] for idx in shared]
+        measures |= scores([known[idx] for idx in shared], predicted, CLASSES, resamples=resamples, seed=seed)
+    return Evaluation("", measures, suite="pandalm", seed=seed, notes=notes)
+
+
+def majority(labels: Sequence[object]) -> str | None:
+    """Return what more annotators say than anything else, None where there is no such verdict."""
+    words = [WORDS.get(str(label).strip().lower()) for label in labels]
+    ranked = Counter(word for word in words if word is not None).most_common(2)
+    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
+        return None
+    return ranked[0][0]
+
+
+def verdicts(judged: str, column: str | None, official: bool) -> tuple[dict[str, str | None], list[str]]:
+    """Return the judge's verdict on each pair, None where there is none, and a note on how many there are."""
+    rows, notes = read(judged, ("idx",))
+    names = list(rows[0])
+    name = column or next((n for n in names if n.endswith("result")), None)
+    if name is None:
+        raise KilterError(f"{judged} has no column that ends in 'result'; say --column, one of {', '.join(names)}.")
+    need(rows, (name,), judged)
+    found: dict[str, str | None] = {}
+    bad = 0
+    for row in rows:
+        value = row.get(name)
+        if isinstance(value, int) and value in WORDS:
+            found[str(row["idx"])] = WORDS[value]
+            continue
+        said = parse("pandalm", str(value), official=official)
+        found[str(row["idx"])] = None if said.value is None else SHARES[said.value]
+        bad += not said.ok
+    if bad:
+        notes.append(
+            f"{bad:,} of {len(rows):,} verdicts cannot be read and count as {'ties' if official else 'wrong'}."
+        )
+    return found, notes
+
+
+def _kappas(rows: Sequence[Row], people: Sequence[str], resamples: int, seed: int) -> dict[str, Measure]:
+    codes = {
+        name: [CLASSES.index(w) if (w := WORDS.get(str(row.get(name)).strip().lower())) else -1 for row in rows]
+        for name in people
+    }
+    found = {}
+    for first, second in combinations(people, 2):
+        both = [(a, b) for a, b in zip(codes[first], codes[second], strict=True) if a >= 0 and b >= 0]
+        if both:
+            a, b = np.array(both).T
+            agreed = partial(_kappa, a, b)
+            found[f"kappa:{first} {second}"] = over_items(agreed, len(both), resamples=resamples, seed=seed)
+    return found
+
+
+def _kappa(a: kappa.Ints, b: kappa.Ints, at: kappa.Ints) -> float:
+    return kappa.cohen(a[at], b[at], len(CLASSES))
