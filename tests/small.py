@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import tiny_llama
+
 RECIPE = """
 name: small
 description: A short path through every kind of stage.
@@ -35,7 +37,7 @@ def make_model(folder: Path) -> Path:
     """Save a llama of 20,000 random parameters with a byte-level tokenizer, as an ordinary checkpoint."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -46,18 +48,8 @@ def make_model(folder: Path) -> Path:
     core.train_from_iterator(["what is the colour of the sky? it is blue."] * 4, trainer)
     PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>").save_pretrained(folder)
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=300,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    larger = {"vocab_size": 300, "intermediate_size": 32, "num_key_value_heads": 2, "max_position_embeddings": 256}
+    LlamaForCausalLM(tiny_llama.config(**larger, bos_token_id=0, eos_token_id=1)).save_pretrained(folder)
     return folder
 
 

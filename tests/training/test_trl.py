@@ -1,40 +1,23 @@
 """SFT and DPO against what TRL computed on the same batch (tests/fixtures/make_trl_reference.py recorded it)."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors import safe_open
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
+import tiny_llama
 from kilter.engine import Scorer, Tree, collate
 from kilter.training.dpo import dpo
 from kilter.training.sft import sft
 
-FILE = Path(__file__).parent.parent / "fixtures" / "trl_reference.safetensors"
-
 
 @pytest.fixture(scope="module")
 def recorded():
-    with safe_open(FILE, "pt") as handle:
-        return {key: handle.get_tensor(key) for key in handle.keys()}, handle.metadata()  # noqa: SIM118
+    return tiny_llama.recorded("trl_reference.safetensors")
 
 
 def model(recorded, name):
-    built = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=48,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=64,
-            tie_word_embeddings=True,
-        )
-    )
-    found = {key.removeprefix(f"{name}."): value for key, value in recorded.items() if key.startswith(f"{name}.")}
-    missing, strange = built.load_state_dict(found, strict=False)
+    built = LlamaForCausalLM(tiny_llama.config(tie_word_embeddings=True))
+    missing, strange = built.load_state_dict(tiny_llama.part(recorded, name), strict=False)
     assert missing == ["lm_head.weight"]
     assert not strange
     return built

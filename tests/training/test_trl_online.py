@@ -1,24 +1,19 @@
 """GRPO and RLOO against what TRL computed on its own rollout (tests/fixtures/make_trl_online_reference.py)."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors import safe_open
 from test_trl import check, model
 
+import tiny_llama
 from kilter.engine import Scorer, Tree, collate
 from kilter.training.grpo import grpo
 from kilter.training.policy_gradient import leave_one_out, normalised
 from kilter.training.rloo import rloo
 
-FILE = Path(__file__).parent.parent / "fixtures" / "trl_online_reference.safetensors"
-
 
 @pytest.fixture(scope="module")
 def recorded():
-    with safe_open(FILE, "pt") as handle:
-        return {key: handle.get_tensor(key) for key in handle.keys()}, handle.metadata()  # noqa: SIM118
+    return tiny_llama.recorded("trl_online_reference.safetensors")
 
 
 def rollout(values, name, size):

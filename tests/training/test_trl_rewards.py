@@ -1,41 +1,23 @@
 """The reward model's loss against what TRL's RewardTrainer computed on the same batch (tests/fixtures)."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors import safe_open
-from transformers import LlamaConfig, LlamaForSequenceClassification
+from transformers import LlamaForSequenceClassification
 
+import tiny_llama
 from kilter.engine import Tree, Valuer, collate
 from kilter.training.reward import reward
-
-FILE = Path(__file__).parent.parent / "fixtures" / "trl_rewards.safetensors"
 
 
 @pytest.fixture(scope="module")
 def recorded():
-    with safe_open(FILE, "pt") as handle:
-        return {key: handle.get_tensor(key) for key in handle.keys()}, handle.metadata()  # noqa: SIM118
+    return tiny_llama.recorded("trl_rewards.safetensors")
 
 
 @pytest.fixture
 def judge(recorded):
-    model = LlamaForSequenceClassification(
-        LlamaConfig(
-            vocab_size=48,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            max_position_embeddings=64,
-            num_labels=1,
-            pad_token_id=0,
-        )
-    )
-    weights = {k.removeprefix("judge."): v for k, v in recorded[0].items() if k.startswith("judge.")}
-    model.load_state_dict(weights)
+    model = LlamaForSequenceClassification(tiny_llama.config(num_labels=1, pad_token_id=0))
+    model.load_state_dict(tiny_llama.part(recorded[0], "judge"))
     return model
 
 
