@@ -2,6 +2,7 @@
 
 from kilter.formats.reading import Reading, Records, read, rejects_beside
 from kilter.formats.shape import Shape
+from kilter.formats.streaming import Stream
 from kilter.formats.table import SHAPES, detect
 from kilter.formats.writing import Conversion, convert, write
 
@@ -11,6 +12,7 @@ __all__ = [
     "Reading",
     "Records",
     "Shape",
+    "Stream",
     "convert",
     "detect",
     "read",

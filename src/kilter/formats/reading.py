@@ -50,7 +50,9 @@ def rejects_beside(out: str | Path) -> Path:
 
 
 @dataclass(frozen=True)
-class _Reject:
+class Reject:
+    """A line that could not be read, with the file that it is in."""
+
     file: str
     line: Line
 
@@ -74,14 +76,14 @@ def read(source: str | Path, *, want: Want | None = None, rejects: str | Path | 
     kept = (as_kind(record, (KINDS[want],), losses) for record in reading.records)
     held = [record for record in kept if record is not None]
     if not held:
-        raise KilterError(_wrong_kind(str(source), reading, want))
+        raise KilterError(wrong_kind(str(source), reading, want))
     return Reading(held, reading.shape, reading.rejected, [*reading.notes, *losses.sentences()])
 
 
 def read_natural(source: str | Path, *, prefer: Want | None, rejects: str | Path | None) -> Reading:
     """Read `source` as `read` does, each record as the kind it is; `prefer` decides where a row could give several."""
     records: list[Record] = []
-    rejected: list[_Reject] = []
+    rejected: list[Reject] = []
     shapes: list[str] = []
     failures: list[KilterError] = []
     parts = tables(source)
@@ -98,12 +100,25 @@ def read_natural(source: str | Path, *, prefer: Want | None, rejects: str | Path
         rejected += broken
     _keep(rejected, rejects)
     if not records:
-        raise failures[0] if failures else KilterError(_nothing(rejected, str(source)))
+        raise failures[0] if failures else KilterError(nothing(rejected, str(source)))
     notes = [*_notes(rejected, rejects), *(f"Left out: {error}" for error in failures)]
     return Reading(records, ", ".join(dict.fromkeys(shapes)), len(rejected), notes)
 
 
-def _read_table(table: Table, want: Want | None) -> tuple[str, list[Record], list[_Reject]]:
+def _read_table(table: Table, want: Want | None) -> tuple[str, list[Record], list[Reject]]:
+    shape, outcomes = open_table(table, want)
+    records: list[Record] = []
+    rejected: list[Reject] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Reject):
+            rejected.append(outcome)
+        else:
+            records += outcome
+    return shape, records, rejected
+
+
+def open_table(table: Table, want: Want | None) -> tuple[str, Iterator[list[Record] | Reject]]:
+    """Return the name of a table's shape, and line by line what it holds; raise KilterError where no line is a row."""
     lines = table.lines()
     sample = list(itertools.islice(lines, _SAMPLE))
     rows = [line.row for line in sample if line.row is not None]
@@ -116,18 +131,19 @@ def _read_table(table: Table, want: Want | None) -> tuple[str, list[Record], lis
                 rows = [line.row]
                 break
     if not rows:
-        raise KilterError(_nothing([_Reject(table.name, line) for line in sample], table.name))
+        raise KilterError(nothing([Reject(table.name, line) for line in sample], table.name))
     shape = SHAPES[detect(rows, want=want, where=table.name)]
-    records: list[Record] = []
-    rejected: list[_Reject] = []
-    for line in _gathered(itertools.chain(sample, lines), shape):
+    return shape.name, _outcomes(table.name, itertools.chain(sample, lines), shape, want)
+
+
+def _outcomes(name: str, lines: Iterable[Line], shape: Shape, want: Want | None) -> Iterator[list[Record] | Reject]:
+    for line in _gathered(lines, shape):
         try:
             if line.row is None:
                 raise Unreadable(line.reason)
-            records += records_of(line.row, shape, want)
+            yield records_of(line.row, shape, want)
         except Unreadable as reason:
-            rejected.append(_Reject(table.name, Line(line.number, None, str(reason), _shown(line))))
-    return shape.name, records, rejected
+            yield Reject(name, Line(line.number, None, str(reason), _shown(line)))
 
 
 def _shown(line: Line) -> str:
@@ -173,7 +189,7 @@ def records_of(row: Row, shape: Shape, want: Want | None = None) -> list[Record]
     return records
 
 
-def _keep(rejected: list[_Reject], path: str | Path | None) -> None:
+def _keep(rejected: list[Reject], path: str | Path | None) -> None:
     """Write the rejects; where there are none, an older file of that name would tell of a reading that is past."""
     if path is None:
         return
@@ -184,7 +200,7 @@ def _keep(rejected: list[_Reject], path: str | Path | None) -> None:
             Path(path).unlink(missing_ok=True)
 
 
-def _notes(rejected: list[_Reject], path: str | Path | None) -> list[str]:
+def _notes(rejected: list[Reject], path: str | Path | None) -> list[str]:
     if not rejected:
         return []
     first = rejected[0]
@@ -194,15 +210,17 @@ def _notes(rejected: list[_Reject], path: str | Path | None) -> list[str]:
     return [" ".join([ended(told), *kept])]
 
 
-def _nothing(rejected: list[_Reject], source: str) -> str:
+def nothing(rejected: list[Reject], source: str, count: int | None = None) -> str:
+    """Return why nothing could be read of `source`, and what to do."""
     if not rejected:
         return f"{source} is empty; give at least one record."
     first = rejected[0]
     where = ended(f"line {first.line.number}: {first.line.reason}")
-    return f"None of the {len(rejected)} lines of {source} could be read; mend the file, starting at {where}"
+    return f"None of the {count or len(rejected)} lines of {source} could be read; mend the file, starting at {where}"
 
 
-def _wrong_kind(source: str, reading: Reading, want: Want) -> str:
+def wrong_kind(source: str, reading: Reading, want: Want) -> str:
+    """Return that `source` holds records, but none of the kind that is wanted, and what to do."""
     held = ", ".join(sorted({f"{type(record).__name__.lower()}s" for record in reading.records}))
     remedy = {
         "groups": "give a file with several responses a prompt, or with a verdict on each",
