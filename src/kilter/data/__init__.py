@@ -1,6 +1,7 @@
 """Where instructions and responses come from: one method, one file. Importing it enters them in the catalogue."""
 
 from kilter.data import (
+    decontaminate,
     exact_duplicates,
     near_duplicates,
     novelty,
@@ -11,6 +12,7 @@ from kilter.data import (
 )
 
 __all__ = [
+    "decontaminate",
     "exact_duplicates",
     "near_duplicates",
     "novelty",

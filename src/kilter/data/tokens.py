@@ -71,14 +71,14 @@ def tokenise(texts: Sequence[str], rule: Rule = "words") -> Tokens:
 
 
 def _blocks(texts: Sequence[str]) -> list[Sequence[str]]:
+    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
     found: list[Sequence[str]] = []
-    start = size = 0
-    for i, text in enumerate(texts):
-        size += len(text)
-        if size >= BLOCK:
-            found.append(texts[start : i + 1])
-            start, size = i + 1, 0
-    return [*found, texts[start:]] if start < len(texts) else found
+    start = 0
+    while start < len(texts):
+        end = 1 + int(np.searchsorted(ends, BLOCK + (ends[start - 1] if start else 0)))
+        found.append(texts[start:end])
+        start = end
+    return found
 
 
 def _joined(parts: list[Tokens]) -> Tokens:
