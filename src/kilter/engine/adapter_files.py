@@ -71,7 +71,7 @@ def put_on(model: Any, folder: Path, name: str, *, train: str = "none") -> Any:
         four_bits.quantise(model, device=device, compute=torch.float32)
     try:
         with adapters.quiet():
-            found = _opened(model, folder, trained=train != "none")
+            found = _opened(model, folder, trained=train != "none").eval()
     except (ValueError, TypeError, RuntimeError, KeyError, OSError) as error:
         raise KilterError(
             f"'{name}' does not fit its base {base} ({first_line(error)}); name the model that it was trained on as "
