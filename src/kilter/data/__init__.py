@@ -3,8 +3,10 @@
 from kilter.data import (
     decontaminate,
     exact_duplicates,
+    language,
     near_duplicates,
     novelty,
+    quality,
     sampled_preferences,
     score,
     world_demonstrations,
@@ -14,8 +16,10 @@ from kilter.data import (
 __all__ = [
     "decontaminate",
     "exact_duplicates",
+    "language",
     "near_duplicates",
     "novelty",
+    "quality",
     "sampled_preferences",
     "score",
     "world_demonstrations",
