@@ -1,4 +1,7 @@
-"""Ctrl-C between two steps instead of in the middle of one, so that there is a whole state to keep."""
+"""Ctrl-C between two steps instead of in the middle of one, so that there is a whole state to keep.
+
+And of several processes: what is left to say when another one has gone.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+
+import torch
+
+from kilter.errors import KilterError
+
+# What torch's ways of talking between processes say when nobody is there any more.
+GONE = ("gloo", "nccl", "connection closed by peer", "connection reset by peer", "broken pipe", "timed out waiting")
 
 
 @dataclass(slots=True)
@@ -39,3 +49,34 @@ def held_back() -> Iterator[Wish]:
         yield wish
     finally:
         signal.signal(signal.SIGINT, usual)
+
+
+class Ended(RuntimeError):
+    """torchrun told this process to end, as it does when another one has."""
+
+
+@contextmanager
+def in_company() -> Iterator[None]:
+    """Turn the loss of another process of the run into a KilterError; for a run of several processes.
+
+    Whoever is left hears of it in one of two ways: it waits for the other in vain, or is told to end itself.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise Ended("SIGTERM")
+
+    main = threading.current_thread() is threading.main_thread()
+    usual = signal.signal(signal.SIGTERM, handle) if main else None
+    try:
+        yield
+    except RuntimeError as error:
+        known = isinstance(error, Ended | torch.distributed.DistBackendError)
+        if not known and not any(word in str(error).lower() for word in GONE):
+            raise
+        raise KilterError(
+            "Another process of this run has gone; what it said is above, or in its log. Mend that and give the same "
+            "command again: it goes on from the last state."
+        ) from error
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, usual)

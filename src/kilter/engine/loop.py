@@ -30,7 +30,7 @@ from kilter.engine.actor_critic import ActorCritic, policy_of, together, trained
 from kilter.engine.adalora import ranks_of
 from kilter.engine.batch import collate, deal
 from kilter.engine.feed import ROLLOUTS, Feed, Rig, Sampling, Source
-from kilter.engine.interrupt import Wish, held_back
+from kilter.engine.interrupt import Wish, held_back, in_company
 from kilter.engine.meter import Log, Meter, peak_memory
 from kilter.engine.optim import Schedule, adamw, rate, scale_and_clip
 from kilter.engine.reference import FILE as REFERENCE
@@ -141,7 +141,8 @@ def train(
     run is finished it returns what that found, and leaves `model` as it is. `tokenizer` is saved along, `notes` on the
     data are kept with the result. `overwrite` trains over whatever is there.
 
-    Raises KilterError for no trees, a loss that is not finite, a disk that is full, a folder that holds another run.
+    Raises KilterError for no trees, a loss that is not finite, a disk that is full, a folder that holds another run,
+    and where another process of the run has gone.
     """
     out, feed = make_folder(out), Feed.of(trees, **_of(options))
     mark = _mark([model, reference, critic], feed, objective, options, critic_share)
@@ -153,7 +154,8 @@ def train(
     with torch.random.fork_rng():
         loop = _Loop(model, feed, objective, options, out, reference, mark, critic, critic_share, entropy)
         try:
-            result = loop.run(tokenizer, {"notes": list(notes), "mark": mark, "options": settings})
+            with in_company() if loop.accelerator.num_processes > 1 else nullcontext():
+                result = loop.run(tokenizer, {"notes": list(notes), "mark": mark, "options": settings})
             return replace(result, notes=list(notes))
         finally:
             loop.release()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
+from kilter.errors import KilterError
 from kilter.feedback.numbers import check, rewards
 from kilter.feedback.protocol import Feedback, Signal
 from kilter.records import Prompt
@@ -14,8 +16,14 @@ class Mixture:
     """Scores are sum_i w_i s_i over the sources; a verdict is given where the source has none but that (1 or 0)."""
 
     def __init__(self, sources: Sequence[tuple[Feedback, float]]) -> None:
-        """`sources` are feedbacks with their weights, which may be negative and need not sum to 1."""
+        """`sources` are feedbacks with their weights, which may be negative and need not sum to 1.
+
+        Raises KilterError for a weight that is not finite.
+        """
         self.sources = list(sources)
+        for source, weight in self.sources:
+            if not math.isfinite(weight):
+                raise KilterError(f"The weight of '{source.name}' in the mixture is {weight}; give it a finite number.")
         self.name = " + ".join(f"{weight:g} {source.name}" for source, weight in self.sources)
 
     def check(self, prompts: Sequence[Prompt]) -> None:

@@ -106,12 +106,13 @@ def ppo(
             "PPO learns from values, advantages and returns; give it a critic and a rollout that has them."
         )
     gain, held = surrogate(policy.tokens - behaviour, advantages, cliprange, cliprange)
-    bounded = old + (values - old).clamp(-cliprange_value, cliprange_value)
+    # Where nothing is clipped this is the value itself, not off by rounding.
+    bounded = torch.clamp(values, old - cliprange_value, old + cliprange_value)
     missed, clipped = (values - returns) ** 2, (bounded - returns) ** 2
     value_loss = 0.5 * torch.maximum(missed, clipped)
     metrics = shown(policy, group, held) | {
         "value_loss": value_loss.detach(),
-        "value_clip_fraction": (clipped > missed).float(),
+        "value_clip_fraction": ((bounded != values) & (clipped > missed)).float(),
     }
     if group.reference is not None:
         metrics["kl"] = policy.total(k1(behaviour, group.reference))

@@ -1,0 +1,92 @@
+"""Online training on a model of 20,000 random parameters: `python online_runs.py MODEL OUT NAME...`, also by torchrun.
+
+What is rewarded is the letter e, and a little the number of words, so that few responses are rewarded alike.
+"""
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from kilter.engine.loop import LoopOptions, train
+from kilter.engine.template import end_ids, prompt_ids
+from kilter.feedback.protocol import Signal
+from kilter.models.load import load_value_model, load_weights
+from kilter.records import Message, Prompt
+from kilter.training.grpo import grpo
+from kilter.training.online import OnlineOptions, OnlineSource
+from kilter.training.ppo import ppo, shape
+from kilter.training.rloo import rloo
+
+LOOP = {
+    "learning_rate": 1e-2,
+    "batch_size": 3,
+    "steps": 12,
+    "warmup": 0,
+    "schedule": "constant",
+    "log_every": 1,
+    "precision": "fp32",
+    "checkpoint_every": 0,
+    "micro_tokens": 200,
+    "max_length": 64,
+}
+ONLINE = {"feedback": "letters", "samples": 4, "max_tokens": 6, "minibatches": 2, "updates": 2}
+
+
+class Letters:
+    """Feedback that counts what it is asked, and may stop or wait."""
+
+    name = "letters"
+
+    def __init__(self, stop_at=0, pause=0.0):
+        self.stop_at, self.pause, self.asked = stop_at, pause, 0
+
+    async def __call__(self, prompt, responses):
+        self.asked += 1
+        if self.asked == self.stop_at:
+            raise Stop
+        time.sleep(self.pause)
+        return [Signal(score=float("e" in response) + 0.01 * len(response)) for response in responses]
+
+
+class Stop(Exception):
+    """The process is as good as killed."""
+
+
+def prompts(count=7):
+    return [Prompt([Message("user", f"what is {i}?")]) for i in range(count)]
+
+
+def source(folder, feedback, **options):
+    """Return a policy and a source of its samples."""
+    model, tokenizer = load_weights(str(folder))
+    asked = prompts()
+    ids = prompt_ids(tokenizer, [prompt.messages for prompt in asked])
+    told = OnlineOptions(**ONLINE | {k: v for k, v in options.items() if k in OnlineOptions.model_fields})
+    rest = {k: v for k, v in options.items() if k not in OnlineOptions.model_fields}
+    made = OnlineSource(
+        asked, ids, feedback, tokenizer, end_ids(tokenizer), told, batch_size=LOOP["batch_size"], seed=0, **rest
+    )
+    return model, made
+
+
+def run(name, folder, out, feedback=None, **options):
+    """Train by the method `name`, with a reference, and for ppo with a critic."""
+    objective = {"grpo": partial(grpo, beta=0.1), "rloo": rloo, "ppo": ppo}[name]
+    shaped = partial(shape, kl_coef=0.1, kl_target=1.0) if name == "ppo" else None
+    given = {k: v for k, v in options.items() if k not in LoopOptions.model_fields}
+    model, made = source(folder, feedback or Letters(), wants_reference=True, shape=shaped, **given)
+    loop = LoopOptions(**LOOP | {k: v for k, v in options.items() if k in LoopOptions.model_fields})
+    critic = load_value_model(str(folder))[0] if name == "ppo" else None
+    return train(model, made, objective, loop, out, critic=critic, critic_share=2.0)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    names, slowly = sys.argv[3:], "slowly" in sys.argv
+    for name in names:
+        if name != "slowly":
+            feedback = Letters(pause=0.05 if slowly else 0.0)
+            run(name, sys.argv[1], Path(sys.argv[2]) / name, feedback, checkpoint_every=3 if slowly else 0)

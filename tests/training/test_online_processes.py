@@ -1,0 +1,108 @@
+"""Online runs in processes of their own: killed and continued, two for one, and one of two that dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from online_runs import Letters, run
+from safetensors.torch import load_file
+
+SCRIPT = str(Path(__file__).with_name("online_runs.py"))
+TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", SCRIPT]
+ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def weights(folder):
+    return torch.cat([value.reshape(-1) for _, value in sorted(load_file(folder / "model.safetensors").items())])
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The same as the processes have, for the same bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def until(found, process):
+    """Wait until `found()` says something, or the process has ended; return what it said."""
+    deadline = time.monotonic() + 120
+    while not (said := found()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return said
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tiny_model, tmp_path):
+    out = tmp_path / "grpo"
+    command = [sys.executable, SCRIPT, str(tiny_model), str(tmp_path), "slowly", "grpo"]
+    process = subprocess.Popen(command, env=ALONE, stderr=subprocess.PIPE)
+    # Step 6 is in the middle of the second of three rollouts.
+    until(lambda: (out / "state-000000006").exists(), process)
+    process.send_signal(signal.SIGKILL)
+    _, error = process.communicate()
+    assert process.returncode == -signal.SIGKILL, error.decode()
+    assert not (out / "config.json").exists()
+    assert list((out / "rollouts").iterdir())
+    whole = tmp_path / "whole"
+    found, expected = (run("grpo", tiny_model, folder, checkpoint_every=3) for folder in (out, whole))
+    assert found.losses == expected.losses
+    assert torch.equal(weights(out), weights(whole))
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
+
+
+def test_two_processes_learn_what_one_does(tiny_model, tmp_path):
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    done = subprocess.run(
+        [*TWO, str(tiny_model), str(both), "grpo", "ppo"],
+        env=ALONE,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("grpo", "ppo"):
+        run(name, tiny_model, alone / name)
+        for one, two in zip(lines(both / name), lines(alone / name), strict=True):
+            assert {**one, "seconds": 0} == pytest.approx({**two, "seconds": 0}, rel=1e-3, abs=1e-4)
+        assert float((weights(both / name) - weights(alone / name)).abs().max()) <= 1e-4
+    assert float((weights(both / "ppo/critic") - weights(alone / "ppo/critic")).abs().max()) <= 1e-4
+
+
+def test_a_process_that_dies_ends_the_run_with_a_sentence_and_the_run_goes_on(tiny_model, tmp_path):
+    out, command = tmp_path / "grpo", [*TWO, str(tiny_model), str(tmp_path), "slowly", "grpo"]
+    process = subprocess.Popen(command, env=ALONE, stderr=subprocess.PIPE, text=True)
+    until(lambda: list(out.glob("state-*")), process)
+    workers = [pid for pid in children(process.pid) if rank_of(pid) == "1"]
+    assert len(workers) == 1
+    os.kill(workers[0], signal.SIGKILL)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "give the same command again" in error, error[-3000:]
+    again = subprocess.run(command, env=ALONE, capture_output=True, text=True, timeout=240, check=False)
+    assert again.returncode == 0, again.stderr[-3000:]
+    whole = tmp_path / "whole"
+    run("grpo", tiny_model, whole, Letters(), checkpoint_every=3)
+    assert float((weights(out) - weights(whole)).abs().max()) <= 1e-4
+
+
+def children(pid):
+    """Return the processes that `pid` started."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8")
+    return [int(child) for child in found.split()]
+
+
+def rank_of(pid):
+    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return next((entry[5:].decode() for entry in environment if entry.startswith(b"RANK=")), None)
