@@ -24,6 +24,7 @@ VERBS = [
     "pretrain",
     "train",
     "sample",
+    "score",
     "eval",
     "data",
     "convert",
