@@ -129,9 +129,7 @@ def test_experts_are_settled_by_one_mind_a_majority_or_the_adjudicator(tmp_path:
     assert found.measures["agreed"].value == 0.4
     assert found.measures["share:good"].value == 0.5
     assert found.measures["cohen"].value == pytest.approx(0)  # agreement of the two on 1 to 4 is what chance gives
-    assert found.notes == [
-        "1 of 5 items have no final label: the experts are divided and nobody decided."
-    ]
+    assert found.notes == ["1 of 5 items have no final label: the experts are divided and nobody decided."]
     with pytest.raises(KilterError, match="has labelled nothing; the raters are e1, e2, judge"):
         expert(data=write(tmp_path / "f.jsonl", rows), adjudicator="boss")
 
