@@ -3,12 +3,16 @@
 from kilter.data import (
     decontaminate,
     exact_duplicates,
+    flacuna,
+    flan,
     language,
+    mix,
     near_duplicates,
     novelty,
     quality,
     sampled_preferences,
     score,
+    tulu,
     world_demonstrations,
     world_prompts,
 )
@@ -16,12 +20,16 @@ from kilter.data import (
 __all__ = [
     "decontaminate",
     "exact_duplicates",
+    "flacuna",
+    "flan",
     "language",
+    "mix",
     "near_duplicates",
     "novelty",
     "quality",
     "sampled_preferences",
     "score",
+    "tulu",
     "world_demonstrations",
     "world_prompts",
 ]
