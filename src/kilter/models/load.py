@@ -28,6 +28,7 @@ from kilter.engine.template import end_ids, ensure_template
 from kilter.engine.turns import special_ids
 from kilter.errors import KilterError, first_line, nearest
 from kilter.models import desk
+from kilter.models.mixed import Mixed, is_mixture, split
 from kilter.models.protocol import Model
 
 BUNDLED = ("kilter/nano",)
@@ -45,9 +46,7 @@ def load(name: str) -> Model:
 
     Raises KilterError where there is none, where a checkpoint is incomplete, or where the hub cannot be reached.
     """
-    if "," in name and not Path(name).exists():
-        from kilter.models.mixed import Mixed, split
-
+    if is_mixture(name):
         return Mixed([(load(part), weight) for part, weight in split(name)])
     return desk.known(name) or desk.attended(_opened(name))
 
@@ -110,6 +109,9 @@ def base_of(folder: Path, name: str) -> str | None:
     found = next((each for each in known if each and Path(each).is_dir()), str(told))
     if not Path(found).is_dir() and note.get("known_as") in BUNDLED:
         found = note["known_as"]
+    stacked = KilterError(f"'{name}' is an adapter for '{told}', which is an adapter itself; merge that one first.")
+    if Path(found).is_dir() and _is_adapter(Path(found)):
+        raise stacked
     try:
         base = checkpoint(found)
     except KilterError as error:
@@ -118,7 +120,7 @@ def base_of(folder: Path, name: str) -> str | None:
             f"write where it is as base_model_name_or_path into the {adapter_files.CONFIG} of the adapter."
         ) from error
     if _is_adapter(base):
-        raise KilterError(f"'{name}' is an adapter for '{told}', which is an adapter itself; merge that one first.")
+        raise stacked
     return found
 
 
