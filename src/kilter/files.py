@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import shutil
@@ -82,6 +83,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def sweep(path: str | Path) -> None:
+    """Remove the temporary files beside `path` that killed processes have left of it; those of living ones stay."""
+    path = Path(path)
+    for left in path.parent.glob(f".tmp-*-{glob.escape(path.name)}"):
+        pid = left.name.removeprefix(".tmp-").split("-", 1)[0]
+        if left.name != f".tmp-{pid}-{path.name}" or not pid.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                left.unlink()
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from kilter.errors import KilterError
 from kilter.models.protocol import Answer, Model, Sampling, Usage
@@ -59,6 +60,16 @@ class Mixed:
 def members(model: Model) -> list[Model]:
     """Return the models that `model` consists of: several of a mixture, else itself."""
     return list(model.members) if isinstance(model, Mixed) else [model]
+
+
+def parts(name: str) -> list[str]:
+    """Return the names of the models that `name` consists of: itself, where it names one."""
+    return [part for part, _ in split(name)] if is_mixture(name) else [name]
+
+
+def is_mixture(name: str) -> bool:
+    """Whether `name` names several models; a folder may have a comma in its name as well."""
+    return "," in name and not Path(name).expanduser().exists()
 
 
 def split(name: str) -> list[tuple[str, float]]:

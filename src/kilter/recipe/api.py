@@ -10,12 +10,18 @@ from kilter import formats, registry
 from kilter.errors import KilterError, nearest
 from kilter.formats import Records
 from kilter.formats.shape import Want
+from kilter.models.desk import Desk, attended
+from kilter.models.each import pulled
 from kilter.models.load import load
 from kilter.models.protocol import Model, Sampling, cuts, used
 from kilter.notes import tell
+from kilter.prompts import overriding
 from kilter.recipe import options as known_options
+from kilter.recipe.calling import call
+from kilter.recipe.making import check_prompts
 from kilter.recipe.wait import wait
 from kilter.records import Message, Prompt, Record
+from kilter.store.rejects import Rejects
 
 if TYPE_CHECKING:
     from kilter.evaluation.result import Evaluation
@@ -37,23 +43,27 @@ def read(path: str | Path, *, want: Want | None = None, rejects: str | Path | No
     return found
 
 
-def sample(model: str | Model, prompts: Iterable[Messages], n: int = 1, **sampling: Any) -> list[list[str]]:
+def sample(
+    model: str | Model, prompts: Iterable[Messages], n: int = 1, *, journal: str | Path | None = None, **sampling: Any
+) -> list[list[str]]:
     """Return `n` responses to each prompt.
 
     A prompt is a text (one user turn), a list of messages, or a `Prompt`; how many were too long for the model, and so
-    were cut from the left, is told on stderr. `sampling` takes max_tokens, temperature (0,
-    the most likely answer, unless n > 1; then 1), top_p, top_k, min_p, seed and stop.
+    were cut from the left, is told on stderr. `sampling` takes max_tokens, temperature (0, the most likely answer,
+    unless n > 1; then 1), top_p, top_k, min_p, seed and stop. In the file `journal` a server's answers are kept, so
+    that the same call asks none of them again.
     """
     asked = [messages(prompt) for prompt in prompts]
     settings = _sampling(n, sampling)
-    loaded = load(model) if isinstance(model, str) else model
+    with Desk(journal):
+        loaded = load(model) if isinstance(model, str) else attended(model)
 
-    async def one(prompt: list[Message]) -> list[str]:
-        return [answer.text for answer in await loaded.ask(prompt, settings)]
+        async def one(prompt: list[Message]) -> list[str]:
+            return [answer.text for answer in await loaded.ask(prompt, settings)]
 
-    before = used(loaded)
-    answers = wait(_each(asked, one, "sampling"))
-    tell(cuts(used(loaded) - before))
+        before = used(loaded)
+        answers = wait(_each(asked, one, "sampling"))
+        tell(cuts(used(loaded) - before))
     return answers
 
 
@@ -110,15 +120,21 @@ def evaluate(
     model: str | Path | Model | None = None,
     records: Any = None,
     rejects: str | Path | None = None,
+    journal: str | Path | None = None,
     **options: Any,
 ) -> Evaluation:
     """Measure `model` by an evaluation method ("world", "heldout" on `records`); returns measures with intervals.
 
     Methods that rate by stored judgements ("bradley-terry") take no model, but `data`.
-    What was left out of `records` is in the evaluation's notes; lines of a file that could not be read go to `rejects`.
+    What was left out of `records` is in the evaluation's notes; it goes to the file `rejects`, with the prompts that
+    could not be answered. In the file `journal` a server's answers are kept, so that an interrupted call goes on.
     """
-    evaluation, notes, tokens = _call(registry.find(suite, "evaluation"), model, records, rejects, options)
-    evaluation.notes, evaluation.tokens = [*notes, *evaluation.notes], tokens or None
+    method = registry.find(suite, "evaluation")
+    with Desk(journal), Rejects(rejects) as kept:
+        begun = call(method, options, model=model, records=records, rejects=kept)
+        evaluation = wait(begun.made())
+    evaluation.notes = [*begun.notes(), *kept.sentences(), *evaluation.notes]
+    evaluation.tokens = begun.usage.tokens or None
     return evaluation
 
 
@@ -128,14 +144,21 @@ def make(
     model: str | Path | Model | None = None,
     records: Any = None,
     rejects: str | Path | None = None,
+    journal: str | Path | None = None,
+    prompts: str | Path | None = None,
     **options: Any,
 ) -> list[Record]:
     """Return the records that a data method makes, with `model` or from `records` where it reads them.
 
-    What was left out is told on stderr; lines of a file that could not be read go to `rejects`.
+    What was left out is told on stderr and goes to the file `rejects`. In the file `journal` answers are kept, so that
+    the same call asks none of them again. Files in the folder `prompts` take the place of the method's own prompts.
     """
-    made, notes, _ = _call(registry.find(method, "data"), model, records, rejects, options)
-    tell(notes)
+    found = registry.find(method, "data")
+    check_prompts(found, prompts)
+    with Desk(journal, local=True), Rejects(rejects) as kept, overriding(prompts):
+        begun = call(found, options, model=model, records=records, rejects=kept)
+        made = list(pulled(begun.made()))
+    tell([*begun.notes(), *kept.sentences()])
     return made
 
 
@@ -184,26 +207,3 @@ async def _each(items: list[Any], one: Any, label: str) -> list[Any]:
     from kilter.models import drive
 
     return await drive.run(items, one, concurrency=512, label=label)
-
-
-def _call(
-    method: registry.Method, model: Any, records: Any, rejects: str | Path | None, options: dict[str, Any]
-) -> tuple[Any, list[str], int]:
-    """Call a data or evaluation method with what it reads, loaded if it was named; return notes and tokens as well."""
-    given = known_options.complete(method, options)
-    have = {"model": model, "records": records}
-    for name, value in have.items():
-        if value is None and name in known_options.required(method):
-            raise KilterError(f"Method '{method.id}' reads {name}; give it one.")
-        if value is not None and name not in method.inputs:
-            raise KilterError(f"Method '{method.id}' reads no {name}; leave it out.")
-    notes = []
-    if isinstance(records, str | Path):
-        reading = formats.read(str(records), want=known_options.wanted(method), rejects=rejects)
-        have["records"], notes = reading.records, reading.notes
-    if isinstance(model, str | Path):
-        have["model"] = load(str(model))
-    before = used(have["model"])
-    made = wait(method.function(*(have.get(name) for name in method.inputs), **given))
-    usage = used(have["model"]) - before
-    return made, [*notes, *cuts(usage)], usage.tokens

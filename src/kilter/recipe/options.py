@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -50,6 +51,12 @@ def wanted(method: Method) -> Want | None:
     told = str(typing.get_type_hints(method.function).get("records", ""))
     kinds = [kind for kind, record in KINDS.items() if record.__name__ in told]
     return typing.cast(Want, kinds[0]) if len(kinds) == 1 else None
+
+
+def streams(method: Method) -> bool:
+    """Whether the method takes its records one after the other (`Iterable[...]`) rather than as a list."""
+    annotation = typing.get_type_hints(method.function).get("records")
+    return typing.get_origin(annotation) in (Iterable, Iterator)
 
 
 def told(method: Method) -> list[dict[str, Any]]:
