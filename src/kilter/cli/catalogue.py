@@ -124,10 +124,14 @@ def _default(value: Any) -> Any:
 
 def example(method: Any) -> str:
     """Return a command that calls the method, as one would first type it."""
+    from kilter.recipe import options
+
     reads = {name: f" --{name} {value}" for name, value in (("model", "kilter/nano"), ("records", "records.jsonl"))}
     given = "".join(text for name, text in reads.items() if name in method.inputs)
     if method.wing == "training":
-        return f"kilter train {method.id} --model kilter/nano --data records.jsonl --out models/{method.id}"
+        samples = "feedback" in options.names(method)
+        data = "prompts.jsonl --feedback world" if samples else "records.jsonl"
+        return f"kilter train {method.id} --model kilter/nano --data {data} --out models/{method.id}"
     if method.wing == "data":
         return f"kilter data {method.id}{given} --out {method.id}.jsonl"
     needed = [o.name for o in method.options.values() if o.default is inspect.Parameter.empty]

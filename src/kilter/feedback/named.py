@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from kilter.errors import KilterError
+from kilter.errors import KilterError, nearest
 from kilter.feedback.mixture import Mixture
 from kilter.feedback.protocol import Feedback
 from kilter.feedback.reward_model import RewardModel
 from kilter.feedback.rules import RULES, Rule
 from kilter.feedback.truth import WorldTruth
+from kilter.models.load import SERVER, checkpoint, is_reward_model
+
+KNOWN = f"feedback may be 'world', a reward model, or a rule ({', '.join(RULES)})"
 
 
 def named(name: str | Mapping[str, float]) -> Feedback:
@@ -21,14 +25,38 @@ def named(name: str | Mapping[str, float]) -> Feedback:
         if not name:
             raise KilterError("The feedback is an empty mixture; name at least one source and its weight.")
         return Mixture([(named(part), float(weight)) for part, weight in name.items()])
+    return _plain(name) or RewardModel(name)
+
+
+def is_own(name: str) -> bool:
+    """Whether `name` is feedback by itself, whatever else may be called so."""
+    return name == "world" or name.partition(":")[0] in RULES
+
+
+def admit(name: str | Mapping[str, float]) -> None:
+    """Raise KilterError where there is no feedback called `name`, without loading a model for it."""
+    if isinstance(name, Mapping):
+        for part in name:
+            admit(part)
+    elif _plain(name) is None and not is_reward_model(_folder(name)):
+        raise KilterError(f"'{name}' is a language model, and a reward model is due as feedback; {KNOWN}.")
+
+
+def _plain(name: str) -> Feedback | None:
+    """Return the feedback that is no model; None where the name can only be a model's, and there is one."""
     if name == "world":
         return WorldTruth()
     if name.partition(":")[0] in RULES:
         return Rule(name)
-    if name.startswith(("http://", "https://")):
+    if name.startswith(SERVER):
         raise KilterError(f"'{name}' is a server, which gives no rewards; name a reward model's folder or hub id.")
+    _folder(name)
+    return None
+
+
+def _folder(name: str) -> Path:
     try:
-        return RewardModel(name)
+        return checkpoint(name)
     except KilterError as error:
-        known = f"It may also be 'world' or a rule: {', '.join(RULES)}."
-        raise KilterError(f"Of the feedback '{name}': {error} {known}") from None
+        hint = nearest(name, ["world", *RULES])
+        raise KilterError(f"The feedback '{name}' is no model ({str(error).rstrip('.')}); {KNOWN}.{hint}") from None
