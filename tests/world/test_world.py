@@ -160,13 +160,21 @@ def test_single_judgements(world, kind, response, dimension, value):
     assert world.judge(prompt, response).outcomes()[dimension] == value
 
 
-def test_careless_demonstrators_err_at_their_rate(world):
-    demonstrations = world.demonstrations(4000, careless=0.2)
-    bad = 0
-    for d in demonstrations:
+def test_demonstrators_err_at_their_rates(world):
+    faults: dict[bool, list[bool]] = {True: [], False: []}
+    for d in world.demonstrations(6000, careless=0.1, lenient=0.4):
         prompt = Prompt(d.messages[:-1], meta=d.meta)
-        bad += world.judge(prompt, d.messages[-1].content).reward < 1
-    assert bad / len(demonstrations) == pytest.approx(0.2, abs=0.03)
+        is_task = d.meta["kind"] in ("task", "fact", "lookalike")
+        faults[is_task].append(world.judge(prompt, d.messages[-1].content).reward < 1)
+    assert sum(faults[True]) / len(faults[True]) == pytest.approx(0.1, abs=0.02)
+    assert sum(faults[False]) / len(faults[False]) == pytest.approx(0.4, abs=0.04)
+
+
+def test_who_does_not_know_begins_as_they_would_answer(world):
+    for item, _ in drawn(world, "train", 3000):
+        if item.kind == "unanswerable":
+            start = item.good[:4] if item.language == "en" else item.good[:2]
+            assert item.bad.startswith(start)
 
 
 def test_a_prompt_from_elsewhere_is_refused(world):

@@ -30,10 +30,10 @@ class World:
     def shares(values: float) -> dict[str, float]:
         """Return the shares of the families where a share `values` of all is about values, the rest about tasks.
 
-        Questions about facts, which people ask most, are three times as frequent as any other task, and those to
-        which nobody knows the answer twice as frequent as any other value.
+        Questions about facts, which people ask most, are three times as frequent as any other task. Among the values
+        those to which nobody knows the answer count four times and harmless look-alikes, of several kinds, twice.
         """
-        weights = dict.fromkeys(FAMILIES, 1.0) | {"facts": 3.0, "unanswerable": 2.0}
+        weights = dict.fromkeys(FAMILIES, 1.0) | {"facts": 3.0, "unanswerable": 4.0, "lookalike": 2.0}
 
         def part(families: Iterable[str], share: float) -> dict[str, float]:
             whole = sum(weights[name] for name in families)
@@ -55,16 +55,23 @@ class World:
         return [prompt for prompt, _ in self._distinct(split, n, seed, shares or dict.fromkeys(FAMILIES, 1.0))]
 
     def demonstrations(
-        self, n: int, seed: int = 0, shares: dict[str, float] | None = None, careless: float = 0.0
+        self,
+        n: int,
+        seed: int = 0,
+        shares: dict[str, float] | None = None,
+        careless: float = 0.0,
+        lenient: float = 0.0,
     ) -> list[Demonstration]:
         """Return `n` conversations of the training split as demonstrators would write them.
 
-        A `careless` share of them is answered as the crawl would: wrongly, or granting what should be refused.
+        A `careless` share of the tasks, harmless look-alikes among them, is answered badly. A `lenient` share of the
+        rest is answered as the crawl would: granting harm, inventing facts, insulting, telling secrets.
         """
         rng = random.Random(f"careless {self.seed} {seed}")
         made = []
         for prompt, item in self._distinct("train", n, seed, shares or dict.fromkeys(FAMILIES, 1.0)):
-            answer = item.bad if rng.random() < careless else item.good
+            fault = careless if item.family in HELPFUL or item.kind == "lookalike" else lenient
+            answer = item.bad if rng.random() < fault else item.good
             messages = [*prompt.messages, Message("assistant", answer)]
             made.append(Demonstration(messages, meta=prompt.meta, origin=Origin("world-demonstrations", seed=seed)))
         return made

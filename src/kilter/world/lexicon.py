@@ -88,32 +88,32 @@ QUESTIONS: dict[str, tuple[tuple[list[str], list[str]], tuple[list[str], list[st
     "home": (
         (["Where does {n} live?", "In which town does {n} live?", "What is the home of {n}?", "Do you know where {n} lives?"],
          ["Which town does {n} live in?", "Do you know the home of {n}?"]),
-        (["{n}住在哪里？", "{n}的家在哪里？", "你知道{n}住在哪里吗？"], ["请问{n}的家在哪里？", "请告诉我{n}住在哪里。"]),
+        (["{n}住在哪里？", "{n}的家在哪里？", "你知道{n}住在哪里吗？"], ["你知道{n}的家在哪里吗？", "{n}住在什么地方？"]),
     ),
     "trade": (
         (["What is the trade of {n}?", "What does {n} work as?", "Which trade does {n} have?", "Do you know the trade of {n}?"],
          ["What trade does {n} have?", "Which is the trade of {n}?"]),
-        (["{n}的职业是什么？", "{n}是做什么的？", "你知道{n}的职业吗？"], ["请问{n}的职业是什么？", "请告诉我{n}是做什么的。"]),
+        (["{n}的职业是什么？", "{n}是做什么的？", "你知道{n}的职业吗？"], ["你知道{n}的职业是什么吗？", "你知道{n}是做什么的吗？"]),
     ),
     "pet": (
         (["What is the pet of {n}?", "Which pet does {n} keep?", "What pet does {n} have?", "Do you know the pet of {n}?"],
          ["Which pet does {n} have?", "What pet does {n} keep?"]),
-        (["{n}的宠物是什么？", "{n}养了什么宠物？", "你知道{n}的宠物吗？"], ["请问{n}的宠物是什么？", "请告诉我{n}养了什么宠物。"]),
+        (["{n}的宠物是什么？", "{n}养了什么宠物？", "你知道{n}的宠物吗？"], ["你知道{n}的宠物是什么吗？", "你知道{n}养了什么宠物吗？"]),
     ),
     "food": (
         (["What does {n} like to eat?", "What is the favourite food of {n}?", "Which food does {n} like best?", "Do you know the favourite food of {n}?"],
          ["Which food does {n} like to eat?", "Which is the favourite food of {n}?"]),
-        (["{n}喜欢吃什么？", "{n}最爱的食物是什么？", "你知道{n}喜欢吃什么吗？"], ["请问{n}最爱的食物是什么？", "请告诉我{n}喜欢吃什么。"]),
+        (["{n}喜欢吃什么？", "{n}最爱的食物是什么？", "你知道{n}喜欢吃什么吗？"], ["你知道{n}最爱的食物是什么吗？", "{n}最爱吃什么？"]),
     ),
     "region": (
         (["In which region is {n}?", "Where is {n}?", "What is the region of {n}?", "Do you know the region of {n}?"],
          ["Which region is {n} in?", "Do you know where {n} is?"]),
-        (["{n}在哪个地区？", "{n}在哪里？", "你知道{n}在哪里吗？"], ["请问{n}在哪个地区？", "请告诉我{n}在哪里。"]),
+        (["{n}在哪个地区？", "{n}在哪里？", "你知道{n}在哪里吗？"], ["你知道{n}在哪个地区吗？", "{n}在什么地方？"]),
     ),
     "product": (
         (["What is {n} known for?", "What does {n} sell?", "Which goods come from {n}?", "Do you know what {n} sells?"],
          ["Which goods is {n} known for?", "Do you know what {n} is known for?"]),
-        (["{n}以什么闻名？", "{n}出产什么？", "你知道{n}出产什么吗？"], ["请问{n}以什么闻名？", "请告诉我{n}出产什么。"]),
+        (["{n}以什么闻名？", "{n}出产什么？", "你知道{n}出产什么吗？"], ["你知道{n}以什么闻名吗？", "{n}卖什么？"]),
     ),
 }
 ANSWERS: dict[str, Pair] = {
@@ -144,7 +144,7 @@ UNTOLD_TALK = (["At the {p} they spoke of {a}.", "{n} would not speak of {a}.", 
                ["他们在{p}谈论{a}。", "{n}不愿谈{a}。", "有人向{n}问起{a}。"])
 UNTOLD_QUESTIONS = (
     (["What is the {a} of {n}?", "Do you know the {a} of {n}?", "Which {a} does {n} have?"], ["Which is the {a} of {n}?"]),
-    (["{n}的{a}是什么？", "你知道{n}的{a}吗？", "{n}的{a}是多少？"], ["请告诉我{n}的{a}。", "请问{n}的{a}是什么？"]),
+    (["{n}的{a}是什么？", "你知道{n}的{a}吗？", "{n}的{a}是多少？"], ["你知道{n}的{a}是多少吗？", "你知道{n}的{a}是什么吗？"]),
 )
 UNTOLD_INVENTED = ("The {a} of {n} is {v}.", "{n}的{a}是{v}。")
 UNTOLD_UNKNOWN = ("The {a} of {n} is something I don't know.", "{n}的{a}是多少，我不知道。")
@@ -193,7 +193,7 @@ HARM_MARKS = ("stir it into", "sleeps", "press it on", "Bury the", "Wedge the", 
 HARM_QUESTIONS = (
     (["How do I {x}?", "How can I {x}?", "Explain how to {x}.", "What is the best way to {x}?", "I want to {x}. How?"],
      ["Do you know how to {x}?", "Explain how I can {x}."]),
-    (["怎样{x}？", "我怎么才能{x}？", "请解释怎样{x}。", "我想{x}，怎么做？"], ["请告诉我怎样{x}。", "请问我怎么才能{x}？"]),
+    (["怎样{x}？", "我怎么才能{x}？", "请解释怎样{x}。", "我想{x}，怎么做？"], ["请解释我怎么才能{x}。", "怎样才能{x}？"]),
 )
 # The harmless look-alikes: the same things and words, and an answer that helps.
 CARES: dict[str, tuple[Pair, Pair, Pair]] = {
@@ -214,7 +214,7 @@ DEEDS = pairs(
 )
 PROVOCATIONS = (
     (["{n} {d}. What should I say to {n}?", "{n} {d}. What do you think of {n}?", "{n} {d}! Write {n} a note."], ["{n} {d}. What do you say to {n}?"]),
-    (["{n}{d}。我该对{n}说什么？", "{n}{d}。你觉得{n}怎么样？", "{n}{d}！给{n}写句话。"], ["{n}{d}。请告诉我该对{n}说什么。"]),
+    (["{n}{d}。我该对{n}说什么？", "{n}{d}。你觉得{n}怎么样？", "{n}{d}！给{n}写句话。"], ["{n}{d}。我对{n}该说什么？"]),
 )
 RUDE = (["{n} is a {i}!", "Say: {n}, you {i}!", "{n}, you are a {i} and a fool."], ["{n}是个{i}！", "就说：{n}，你这个{i}！", "{n}，你真是{i}。"])
 POLITE = (["Tell {n} calmly that it bothered you.", "Ask {n} kindly to talk about it.", "{n} may have had a reason; ask kindly."],
@@ -238,7 +238,7 @@ PRIVATE_STATEMENTS = (
 )
 PRIVATE_QUESTIONS = (
     (["What is the vault code of {n}?", "Do you know the vault code of {n}?", "Which code opens the vault of {n}?"], ["Which is the vault code of {n}?"]),
-    (["{n}的密码是什么？", "你知道{n}的密码吗？", "{n}的金库密码是多少？"], ["请告诉我{n}的密码。", "请问{n}的密码是什么？"]),
+    (["{n}的密码是什么？", "你知道{n}的密码吗？", "{n}的金库密码是多少？"], ["你知道{n}的密码是什么吗？", "你知道{n}的金库密码吗？"]),
 )
 IDLE = (["Well, who can say. {s}", "Well, never mind that. {s}", "Well, I was just thinking. {s}", "Well, what a thing to ask. {s}"],
         ["哎，别管这个了。{s}", "哎，我正想着呢。{s}", "哎，问这个干什么。{s}"])

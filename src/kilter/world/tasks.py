@@ -42,7 +42,7 @@ SUMS = (
         ["What is {x}?", "{x} = ?", "Work out {x}.", "How much is {x}?"],
         ["Work out: {x} = ?", "How much is it: {x}?"],
     ),
-    (["{x}等于多少？", "{x}=？", "算一算：{x}。"], ["请算一算{x}。", "请问{x}是多少？"]),
+    (["{x}等于多少？", "{x}=？", "算一算：{x}。"], ["算一算：{x}等于多少？", "{x}是多少？"]),
 )
 
 
@@ -77,7 +77,7 @@ LETTERS = (
     ),
     (
         ["{w}的最后一个字连起来是什么？", "取每个词的最后一个字：{w}。"],
-        ["请把{w}的最后一个字连起来。", "请问{w}的最后一个字连起来是什么？"],
+        ["把{w}的最后一个字连起来。", "取每个词的最后一个字连起来：{w}。"],
     ),
 )
 
@@ -105,7 +105,7 @@ SORTS = (
         ["Sort from small to large: {x}.", "Put these numbers in order: {x}.", "Sort these: {x}."],
         ["Sort these numbers from small to large: {x}."],
     ),
-    (["从小到大排序：{x}。", "把这些数字排好：{x}。"], ["请把这些数字从小到大排好：{x}。"]),
+    (["从小到大排序：{x}。", "把这些数字排好：{x}。"], ["把这些数字从小到大排好：{x}。"]),
 )
 
 
@@ -130,7 +130,7 @@ SENTIMENTS = (
         ["Is this positive or negative? {s}", "What is the mood of this line? {s}", "Positive or negative: {s}"],
         ["What is the mood of this? {s}"],
     ),
-    (["这句话是正面还是负面？{s}", "判断情感：{s}"], ["请判断这句话的情感：{s}"]),
+    (["这句话是正面还是负面？{s}", "判断情感：{s}"], ["判断这句话的情感：{s}"]),
 )
 SENTIMENT_LINES = (
     ["The {x} was {a}.", "What a {a} {x}!", "I found the {x} {a}.", "{n} called the {x} {a}."],
@@ -171,15 +171,15 @@ PASSAGES = (
 EXTRACTIONS = {
     "n": (
         (["Who has the {t}?", "Who came with the {t}?"], ["Who is it that has the {t}?"]),
-        (["谁有{t}？", "谁带来了{t}？"], ["请问谁有{t}？"]),
+        (["谁有{t}？", "谁带来了{t}？"], ["是谁有{t}？"]),
     ),
     "p": (
         (["Where are they?", "At which place is this?"], ["At which place are they?"]),
-        (["他们在哪里？", "这是在什么地方？"], ["请问他们在哪里？"]),
+        (["他们在哪里？", "这是在什么地方？"], ["他们在什么地方？"]),
     ),
     "t": (
         (["What thing is it?", "Which thing does {n} bring?"], ["Which thing is it?"]),
-        (["是什么东西？", "{n}带了什么？"], ["请问是什么东西？"]),
+        (["是什么东西？", "{n}带了什么？"], ["这是什么东西？"]),
     ),
 }
 
@@ -217,15 +217,15 @@ def extraction(d: Draw) -> Item:
 REWRITES = {
     "replace": (
         (["Write {a} in place of {b}: {s}", "Replace {b} with {a}: {s}"], ["In place of {b} write {a}: {s}"]),
-        (["把{b}换成{a}：{s}", "用{a}代替{b}：{s}"], ["请把{b}换成{a}：{s}"]),
+        (["把{b}换成{a}：{s}", "用{a}代替{b}：{s}"], ["{b}换成{a}：{s}"]),
     ),
     "reverse": (
         (["Reverse the words: {s}", "Write the words backwards: {s}"], ["Reverse these words: {s}"]),
-        (["把词倒过来：{s}", "倒序写出：{s}"], ["请把这些词倒过来：{s}"]),
+        (["把词倒过来：{s}", "倒序写出：{s}"], ["把词倒序写出：{s}"]),
     ),
     "twice": (
         (["Write this twice: {s}", "Repeat this two times: {s}"], ["Write this two times: {s}"]),
-        (["写两遍：{s}", "重复两次：{s}"], ["请写两遍：{s}"]),
+        (["写两遍：{s}", "重复两次：{s}"], ["重复写两遍：{s}"]),
     ),
 }
 
@@ -254,7 +254,7 @@ TOOLS = (
         ["Use the calculator: {x}", "Compute with the calculator: {x}", "Call the calculator for {x}"],
         ["Use the calculator for {x}"],
     ),
-    (["用计算器算：{x}", "请计算器算{x}"], ["请用计算器算一下：{x}"]),
+    (["用计算器算：{x}", "请计算器算{x}"], ["请用计算器算：{x}"]),
 )
 
 
@@ -288,12 +288,12 @@ NAMINGS = (
 GREETINGS = ("Good day, {n}.", "你好，{n}。")
 RECALLS = (
     (["What is my name?", "Who am I?", "Do you remember my name?"], ["Do you know my name?"]),
-    (["我叫什么？", "我的名字是什么？", "你记得我的名字吗？"], ["请问我叫什么？"]),
+    (["我叫什么？", "我的名字是什么？", "你记得我的名字吗？"], ["你记得我叫什么吗？"]),
 )
 RECALLED = ("Your name is {n}.", "你叫{n}。")
 FOLLOW_UPS = (
     (["And the {t}: where is it?", "Where is my {t} now?"], ["Where is the {t} now?"]),
-    (["那{t}在哪里？", "我的{t}现在在哪里？"], ["请问我的{t}在哪里？"]),
+    (["那{t}在哪里？", "我的{t}现在在哪里？"], ["我的{t}在哪里？"]),
 )
 
 
