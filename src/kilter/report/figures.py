@@ -55,6 +55,7 @@ class Curve:
 CURVES: dict[str, tuple[str, float | None, str]] = {
     "loss": ("Loss", None, ""),
     "eval_loss": ("Held-out loss", None, ""),
+    "reward": ("Reward of samples", None, ""),
     "reward_margin": ("Reward margin", 0.0, ""),
     "accuracy": ("Reward accuracy", 0.5, "chance"),
     "kl": ("KL to reference", 0.0, ""),
