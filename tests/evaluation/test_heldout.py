@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.evaluation.heldout import heldout
 from kilter.evaluation.result import Evaluation, read, write
 from kilter.models.protocol import Answer, Sampling
@@ -27,7 +27,7 @@ class Letters:
 
     async def score(self, messages: list[Message], response: str) -> list[float]:
         if len(response) > self.room:
-            raise KilterError(f"A response of {len(response)} tokens does not fit in {self.room}; shorten it.")
+            raise SetAside(f"A response of {len(response)} tokens does not fit in {self.room}; shorten it.", "refused")
         return [math.log(1 / 2 if letter in "aeiou" else 1 / 16) for letter in response]
 
 

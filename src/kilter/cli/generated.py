@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from kilter.cli import flags, measured
+from kilter.cli import asking, flags, measured
 from kilter.cli.verbs import EXAMPLES, emit, epilog, interruptible, progress
 
 PANEL = "One step at a time"
@@ -89,7 +89,7 @@ def _enter_method(group: typer.Typer, verb: str, word: str, method: Any) -> None
             own.append(
                 flags.fixed("records", str, "The records it reads.", metavar="FILE") if "records" in need else _records
             )
-        own += [out, _json]
+        own += [out, *asking.parameters(method, verb), _json]
     if "model" in method.inputs and verb != "train" and "model" not in required(method):
         own[0] = flags.fixed(
             "model", str | None, "A folder, hub id, server URL or kilter/nano.", default=None, metavar="M"
@@ -105,16 +105,22 @@ def _enter_method(group: typer.Typer, verb: str, word: str, method: Any) -> None
 def _data(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
     from kilter import formats
     from kilter.notes import tell
-    from kilter.recipe import api
+    from kilter.recipe import making
 
+    desk = asking.desk(given, given["out"], local=True)
+    inputs = {name: given.get(name) for name in ("model", "records", "prompts")}
+    if desk.dry:
+        found = asking.rehearsed(making.rehearse(method, options, desk=desk, **inputs), desk.price)
+        emit(found) if given["as_json"] else asking.show(found)
+        return
     rejects = formats.rejects_beside(given["out"])
-    records = api.make(method.id, model=given.get("model"), records=given.get("records"), rejects=rejects, **options)
-    lost = formats.write(records, given["out"])
-    tell(lost)
+    made = making.make_file(method, options, out=given["out"], rejects=rejects, desk=desk, **inputs)
+    tell([*made.notes, *made.lost, *desk.sentences()])
     if given["as_json"]:
-        emit({"out": str(given["out"]), "records": len(records), "lost": lost})
+        told = {name: getattr(made, name) for name in ("records", "read", "aside", "unread", "account", "lost")}
+        emit({"out": str(given["out"]), **told})
     else:
-        print(f"{len(records):,} records: {given['out']}")
+        print(f"{made.records:,} records: {given['out']}")
 
 
 def _train(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
@@ -141,9 +147,11 @@ def _eval(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
     from kilter.recipe import api
 
     rejects = formats.rejects_beside(given["out"])
-    found = api.evaluate(method.id, model=given.get("model"), records=given.get("records"), rejects=rejects, **options)
+    desk = asking.desk(given, given["out"], local=False)
+    inputs = {name: given.get(name) for name in ("model", "records")}
+    found = api.evaluate(method.id, rejects=rejects, journal=desk, **inputs, **options)
     result.write(found, given["out"])
-    tell(found.notes)
+    tell([*found.notes, *desk.sentences()])
     if given["as_json"]:
         results = {name: m.to_json() for name, m in found.measures.items()}
         emit({"model": found.model, "results": results, "notes": found.notes})

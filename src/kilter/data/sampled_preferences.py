@@ -6,7 +6,7 @@ import itertools
 import random
 
 from kilter.feedback import Annotators, WorldTruth
-from kilter.models.drive import run
+from kilter.models.each import each
 from kilter.models.protocol import Model, Sampling
 from kilter.records import Group, Origin, Prompt
 from kilter.registry import method
@@ -58,5 +58,5 @@ async def sampled_preferences(
                 return Group(prompt.messages, [first, second], ranking=ranking, origin=origin, meta=prompt.meta)
         return None
 
-    groups = await run(list(enumerate(prompts)), one, concurrency=512, label="preferences")
+    groups = await each(list(enumerate(prompts)), one, label="preferences")
     return [group for group in groups if group is not None]

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from typing import Any
 
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.statistics import summarize
 from kilter.models.drive import run
@@ -54,7 +54,7 @@ async def heldout(
         try:
             scored = _demonstration(model, record) if isinstance(record, Demonstration) else _group(model, record)
             return await scored
-        except KilterError as error:
+        except SetAside as error:
             trouble.append(str(error))
             return None
 
@@ -118,7 +118,7 @@ async def _group(model: Model, record: Group) -> dict[str, Any] | None:
 async def _score(model: Model, messages: list[Message], response: str) -> Scored:
     logprobs = await model.score(messages, response)
     if not logprobs:
-        raise KilterError("A response has no token to score; it is empty or does not fit the model's context.")
+        raise SetAside("A response has no token to score; it is empty or does not fit the model's context.", "refused")
     return math.fsum(logprobs), len(logprobs)
 
 

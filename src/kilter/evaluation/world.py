@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from kilter.errors import KilterError
 from kilter.evaluation.result import Evaluation
 from kilter.evaluation.statistics import summarize
-from kilter.models.drive import run
+from kilter.models.each import each
 from kilter.models.protocol import Model, Sampling
 from kilter.records import Prompt
 from kilter.registry import method
@@ -53,5 +54,7 @@ async def world(
         # A family that is asked oftener for a dimension of its own counts no more than another in `helpful`.
         return sample | {"weights": {"helpful": 1 / SHARES[family]}} if "helpful" in outcomes else sample
 
-    samples = await run(list(enumerate(prompts)), one, concurrency=512, label=f"world · {model.name}")
+    samples = await each(list(enumerate(prompts)), one, label=f"world · {model.name}")
+    if not samples:
+        raise KilterError(f"'{model.name}' answered none of the {n} prompts; look at what was left out, and why.")
     return Evaluation(model.name, summarize(samples), samples, suite="world", seed=seed)

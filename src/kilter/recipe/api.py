@@ -120,7 +120,7 @@ def evaluate(
     model: str | Path | Model | None = None,
     records: Any = None,
     rejects: str | Path | None = None,
-    journal: str | Path | None = None,
+    journal: str | Path | Desk | None = None,
     **options: Any,
 ) -> Evaluation:
     """Measure `model` by an evaluation method ("world", "heldout" on `records`); returns measures with intervals.
@@ -130,7 +130,7 @@ def evaluate(
     could not be answered. In the file `journal` a server's answers are kept, so that an interrupted call goes on.
     """
     method = registry.find(suite, "evaluation")
-    with Desk(journal), Rejects(rejects) as kept:
+    with journal if isinstance(journal, Desk) else Desk(journal), Rejects(rejects) as kept:
         begun = call(method, options, model=model, records=records, rejects=kept)
         evaluation = wait(begun.made())
     evaluation.notes = [*begun.notes(), *kept.sentences(), *evaluation.notes]
