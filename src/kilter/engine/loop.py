@@ -18,11 +18,10 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from kilter.engine import adapters, checkpoint, finished
@@ -32,51 +31,16 @@ from kilter.engine.batch import collate, deal
 from kilter.engine.feed import ROLLOUTS, Feed, Rig, Sampling, Source
 from kilter.engine.interrupt import Wish, held_back, in_company
 from kilter.engine.meter import Log, Meter, peak_memory
-from kilter.engine.optim import Schedule, adamw, rate, scale_and_clip
+from kilter.engine.optim import adamw, rate, scale_and_clip
+from kilter.engine.options import LoopOptions, bf16_for, mark_of, settings_of
 from kilter.engine.reference import FILE as REFERENCE
 from kilter.engine.reference import FOLDER as REFERENCES
 from kilter.engine.reference import ByContent, Reference, recall, standing
 from kilter.errors import KilterError
 from kilter.files import make_folder, write_json
-from kilter.store import fingerprint
 
-# Below this many parameters bf16 is no faster on a CPU.
-WORTH_BF16 = 200_000
 METRICS = "metrics.jsonl"
 CRITIC = "critic"
-ASIDE = {"log_every", "checkpoint_every"}  # options that change nothing of the course
-
-
-class StepOptions(BaseModel):
-    """What every training method can be told about its steps."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    learning_rate: float = Field(default=2e-5, gt=0, description="Highest learning rate.")
-    epochs: float = Field(default=1.0, gt=0, description="Passes over the data.")
-    steps: int | None = Field(default=None, gt=0, description="Optimizer steps; overrides epochs.")
-    batch_size: int = Field(default=32, gt=0, description="Prompts (with all their responses) in an optimizer step.")
-    micro_tokens: int = Field(default=4096, gt=0, description="Most tokens computed at once: a matter of memory.")
-    warmup: float = Field(default=0.05, ge=0, description="Steps of linear warm-up; below 1, that share of all steps.")
-    schedule: Schedule = Field(default="cosine", description="Course of the learning rate after the warm-up.")
-    min_lr_ratio: float = Field(
-        default=0.1, ge=0, le=1, description="Share of the highest rate that the last step has."
-    )
-    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay of matrices.")
-    beta1: float = Field(default=0.9, ge=0, lt=1, description="AdamW's decay of the gradient's mean.")
-    beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's decay of the gradient's square.")
-    epsilon: float = Field(default=1e-8, gt=0, description="AdamW's epsilon; larger spares what has tiny gradients.")
-    clip: float = Field(default=1.0, ge=0, description="Norm that gradients are clipped to; 0 clips nothing.")
-    precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="Of arithmetic; weights stay fp32.")
-    max_length: int = Field(default=1024, gt=1, description="Most tokens of a prompt with its response.")
-    seed: int = Field(default=0, ge=0, description="Seed of everything random.")
-    checkpoint_every: int = Field(default=200, ge=0, description="Steps between states to continue from; 0 keeps none.")
-    gradient_checkpointing: bool = Field(default=False, description="Keep no activations: less memory, more time.")
-    log_every: int = Field(default=10, gt=0, description="Steps between lines of metrics.jsonl.")
-
-
-class LoopOptions(adapters.AdapterOptions, StepOptions):
-    """What every training method can be told about the run itself: its steps, and the adapter that it trains."""
 
 
 @dataclass(slots=True)
@@ -145,8 +109,8 @@ def train(
     and where another process of the run has gone.
     """
     out, feed = make_folder(out), Feed.of(trees, **_of(options))
-    mark = _mark([model, reference, critic], feed, objective, options, critic_share)
-    settings = _settings(objective, options)
+    mark = mark_of([model, reference, critic], feed.digest(), objective, options, critic_share)
+    settings = settings_of(objective, options)
     if (told := finished.admit(out, mark, settings, overwrite=overwrite)) is not None:
         _tidy(out)
         known = {name: told[name] for name in TrainResult.__dataclass_fields__ if name in told}
@@ -179,7 +143,7 @@ class _Loop:
     ) -> None:
         self.accelerator = _accelerator()
         self.device = self.accelerator.device
-        bf16 = _bf16(model, options.precision, self.device)
+        bf16 = bf16_for(model, options.precision, self.device)
         adapt = partial(adapters.attach, options=options, steps=feed.total, device=self.device, bf16=bf16)
         model, critic = adapt(model), None if critic is None else adapt(critic)
         self.model, self.feed, self.objective, self.options, self.out = model, feed, objective, options, out
@@ -227,7 +191,8 @@ class _Loop:
     def _attach(self, source: Sampling, reference: Any | None) -> None:
         """Lend a source that samples what it samples with."""
         policy, scored, budget = policy_of(self.scorer), None, self.options.micro_tokens
-        policy.temperature = source.temperature
+        # What is learned from has to be the distribution that was sampled from: an adapter's dropout would blur it.
+        policy.temperature, policy.drops = source.temperature, False
         if source.wants_reference:
             held = standing(policy, reference, self.device)
             scored = ByContent(held, budget, self.out, self.mark, self.accelerator)
@@ -378,42 +343,6 @@ def _leave() -> None:
 
 def _of(options: LoopOptions) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("batch_size", "epochs", "steps", "seed")}
-
-
-def _bf16(model: Any, precision: str, device: torch.device) -> bool:
-    """Whether to compute in bf16: where asked, or where the hardware and the size make it the faster one."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return fast and sum(p.numel() for p in model.parameters()) >= WORTH_BF16
-
-
-def _told(objective: Objective) -> tuple[str, dict[str, Any]]:
-    """Return an objective's name and the options that it was given."""
-    inner = objective.func if isinstance(objective, partial) else objective
-    given = objective.keywords if isinstance(objective, partial) else {}
-    return getattr(inner, "__qualname__", type(inner).__name__), given
-
-
-def _settings(objective: Objective, options: LoopOptions) -> dict[str, Any]:
-    """Return by name, as JSON can hold it, what decides a run beside its model and data."""
-    name, given = _told(objective)
-    plain = {key: value if isinstance(value, str | int | float | None) else str(value) for key, value in given.items()}
-    return {"method": name, **options.model_dump(exclude=ASIDE), **plain}
-
-
-def _mark(models: Sequence[Any], feed: Feed, objective: Objective, options: LoopOptions, critic_share: float) -> str:
-    """Return a hash of what decides a run's course: a state with another one is not continued."""
-    weights = [
-        (name, tuple(p.shape), float(p.detach().reshape(-1)[:64].double().sum()))
-        for each in models
-        if each is not None
-        for name, p in each.named_parameters()
-    ]
-    told = options.model_dump(exclude=ASIDE)
-    return fingerprint(*_told(objective), weights, told, feed.digest(), critic_share)
 
 
 def _tidy(out: Path) -> None:
