@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.evaluation.reward_accuracy import reward_accuracy
 from kilter.records import Group, Message
 
@@ -16,7 +16,7 @@ class ByLength:
 
     async def rewards(self, messages, responses):
         if "unread" in messages[0].content:
-            raise KilterError("I do not read that; leave it out.")
+            raise SetAside("I do not read that; leave it out.", "refused")
         return [float(len(response)) for response in responses]
 
     async def steps(self, messages, steps, *, separator="\n"):

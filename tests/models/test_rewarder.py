@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.models.load import load_value_model
 from kilter.models.protocol import Sampling
 from kilter.models.rewarder import Rewarder
@@ -68,7 +68,7 @@ def test_a_response_that_does_not_fit_leaves_the_others_alone(folder):
 
     fine, trouble = asyncio.run(together())
     assert fine == pytest.approx(asyncio.run(model.reward(PROMPT, "blue")), abs=2e-5)
-    assert isinstance(trouble, KilterError)
+    assert isinstance(trouble, SetAside)
     assert "cannot be judged" in str(trouble)
     assert "over 256 tokens" in str(trouble)
 

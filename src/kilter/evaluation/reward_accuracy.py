@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.evaluation.heldout import given_sample, told_apart
 from kilter.evaluation.result import Evaluation
 from kilter.evaluation.statistics import summarize
@@ -58,7 +58,7 @@ async def reward_accuracy(
     async def one(record: Group) -> dict[str, Any] | None:
         try:
             return await (_pairs(judge, record) if record.pairs() else _steps(judge, record))
-        except KilterError as error:
+        except SetAside as error:
             trouble.append(str(error))
             return None
 

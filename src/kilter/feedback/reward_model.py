@@ -52,7 +52,8 @@ class RewardModel:
     async def __call__(self, prompt: Prompt, responses: list[str]) -> list[Signal]:
         """Return a score for each response.
 
-        Raises KilterError where the model answers for another number of responses, or not with a finite number.
+        Raises SetAside where the model cannot judge one of them, KilterError where it answers for another number of
+        responses than asked, or not with a finite number.
         """
         if self.steps:
             scores = await asyncio.gather(*(self._by_steps(prompt.messages, response) for response in responses))

@@ -14,7 +14,7 @@ from kilter.engine.conversations import SEPARATOR, conversation_trees, step_cuts
 from kilter.engine.template import Dropped
 from kilter.engine.values import Valuer
 from kilter.engine.virtual import room
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.models.gather import Gatherer, Request
 from kilter.models.load import load_value_model
 from kilter.models.protocol import Answer, Sampling
@@ -54,8 +54,8 @@ class Rewarder:
         """Return the number that the model says of a response to a conversation; higher is better.
 
         It is what transformers' `AutoModelForSequenceClassification` says of the conversation as the chat template
-        writes it. One that is longer than the model has positions for is cut from the left; raises KilterError where
-        the response alone is, and for a number that is not finite.
+        writes it. One that is longer than the model has positions for is cut from the left. Raises SetAside where the
+        response alone is longer or the chat template refuses it, KilterError for a number that is not finite.
         """
         [found] = await self._gatherer.ask(_Judge(tuple(messages), response, ()))
         return float(found)
@@ -112,7 +112,8 @@ class Rewarder:
         kept = tree.info["kept"] if tree else []
         for k, judge in enumerate(judges):
             if k not in kept:
-                judge.settle(error=KilterError(f"A response cannot be judged by {self.name}: {dropped}; leave it out."))
+                why = f"A response cannot be judged by {self.name}: {dropped}; leave it out."
+                judge.settle(error=SetAside(why, "refused"))
         return (tree, [judges[k] for k in kept]) if tree else None
 
     @torch.no_grad()
