@@ -12,7 +12,7 @@ from kilter.cli.verbs import emit, verb
 from kilter.errors import KilterError
 
 if TYPE_CHECKING:
-    from kilter.records import Group, Message, Prompt, Record
+    from kilter.records import Group, Message, Prompt
 
 PANEL = "One step at a time"
 Temperature = Annotated[float, typer.Option("--temperature", help="0 is the most likely answer.")]
@@ -48,25 +48,23 @@ def enter(app: typer.Typer) -> None:
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
         """Sample answers to a file of prompts, or to prompts given here."""
-        asked = _prompts(prompts, prompt, out)
+        if (prompts is None) == (not prompt):
+            raise KilterError("Give the prompts as a file with --prompts FILE, or one by one with --prompt TEXT.")
         given: dict[str, Any] = {"top_p": top_p, "max_tokens": max_tokens, "seed": seed}
         if temperature is not None:
             given["temperature"] = temperature
-        from kilter import formats
-        from kilter.recipe import api
-
-        answers = api.sample(model, asked, n, **given)
-        groups = [_group(p, texts, model, seed) for p, texts in zip(asked, answers, strict=True)]
         if out is not None:
-            formats.write(groups, out)
+            count = _into(out, model, prompts, prompt, {"n": n, **given})
+            if not as_json:
+                print(f"{count:,} prompts, {n} answer{'' if n == 1 else 's'} each: {out}")
+                return
+        groups = _here(model, prompts, prompt, n, given) if out is None else _groups(out)
         if as_json:
             emit([{"prompt": [m.to_json() for m in g.prompt], "responses": g.responses} for g in groups])
-        elif out is not None:
-            print(f"{len(groups):,} prompts, {n} answer{'' if n == 1 else 's'} each: {out}")
-        else:
-            for group in groups:
-                print(f"> {group.prompt[-1].content}")
-                print("\n".join(group.responses) + "\n")
+            return
+        for group in groups:
+            print(f"> {group.prompt[-1].content}")
+            print("\n".join(group.responses) + "\n")
 
     @verb(app, "chat", panel=PANEL, examples=["kilter chat kilter/nano"])
     def chat(
@@ -79,31 +77,44 @@ def enter(app: typer.Typer) -> None:
         _chat(model, temperature, max_tokens, system)
 
 
-def _prompts(path: str | None, given: list[str] | None, out: Path | None) -> list[Prompt]:
+def _into(out: Path, model: str, path: str | None, texts: list[str] | None, given: dict[str, Any]) -> int:
+    """Write the answers to `out`, as they come and over a journal; return to how many prompts."""
     from kilter import formats
+    from kilter.cli import asking
+    from kilter.notes import tell
+    from kilter.recipe.making import make_file
+    from kilter.recipe.sampling import SAMPLE
+
+    desk = asking.desk({}, out, local=False)
+    records = path if path is not None else _prompts(texts)
+    rejects = formats.rejects_beside(out)
+    made = make_file(SAMPLE, given, out=out, rejects=rejects, desk=desk, model=model, records=records)
+    tell(made.notes)
+    return made.records
+
+
+def _groups(path: Path) -> list[Group]:
+    from kilter import formats
+    from kilter.records import Group
+
+    return [record for record in formats.read(path).records if isinstance(record, Group)]
+
+
+def _here(model: str, path: str | None, texts: list[str] | None, n: int, given: dict[str, Any]) -> list[Group]:
+    """Return the answers, to be printed."""
     from kilter.recipe import api
+    from kilter.records import Group, Prompt
+
+    read = api.read(path, want="prompts") if path is not None else _prompts(texts)
+    asked = [record for record in read if isinstance(record, Prompt)]
+    answers = api.sample(model, asked, n, **given)
+    return [Group(prompt.messages, texts) for prompt, texts in zip(asked, answers, strict=True)]
+
+
+def _prompts(texts: list[str] | None) -> list[Prompt]:
     from kilter.records import Message, Prompt
 
-    if (path is None) == (not given):
-        raise KilterError("Give the prompts as a file with --prompts FILE, or one by one with --prompt TEXT.")
-    if path is None:
-        return [Prompt([Message("user", text)]) for text in given or []]
-    rejects = formats.rejects_beside(out) if out else None
-    return [_as_prompt(record) for record in api.read(path, want="prompts", rejects=rejects)]
-
-
-def _as_prompt(record: Record) -> Prompt:
-    from kilter.records import Prompt
-
-    assert isinstance(record, Prompt)  # what want="prompts" asked for
-    return record
-
-
-def _group(prompt: Prompt, responses: list[str], model: str, seed: int) -> Group:
-    from kilter.records import Group, Origin
-
-    origin = Origin("sample", None, model, (prompt.id,), seed)
-    return Group(prompt.messages, responses, origin=origin, meta=prompt.meta)
+    return [Prompt([Message("user", text)]) for text in texts or []]
 
 
 def _chat(name: str, temperature: float, max_tokens: int, system: str | None) -> None:
