@@ -81,6 +81,29 @@ def test_greedy_of_a_peft_model_is_generate(llama):
     assert ours.tokens != generated(llama, PROMPTS[0], 12)[0]
 
 
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *SINKS])
+def test_samples_that_share_a_prompt_see_what_a_single_one_sees(name):
+    model = make(name)
+    alone = sample(model, PROMPTS, max_tokens=14, temperature=0.0, stop_ids={2})
+    shared = sample(model, PROMPTS, n=3, max_tokens=14, temperature=0.0, stop_ids={2}, batch_size=7)
+    for [one], three in zip(alone, shared, strict=True):
+        for each in three:
+            assert each.tokens == one.tokens
+            assert each.logprobs == pytest.approx(one.logprobs, abs=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["PromptTuningConfig", "PrefixTuningConfig"])
+def test_samples_that_share_a_prompt_stand_behind_virtual_tokens(kind):
+    import peft
+
+    torch.manual_seed(0)
+    config = getattr(peft, kind)(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    model = peft.get_peft_model(make("llama"), config).eval()
+    alone = sample(model, PROMPTS, max_tokens=10, temperature=0.0)
+    shared = sample(model, PROMPTS, n=2, max_tokens=10, temperature=0.0, batch_size=5)
+    assert [[row[0].tokens] * 2 for row in alone] == [[each.tokens for each in row] for row in shared]
+
+
 @pytest.mark.parametrize("shaping", [{}, {"temperature": 0.7, "top_p": 0.8}, {"top_k": 5}, {"min_p": 0.1}])
 def test_results_do_not_depend_on_the_batch(llama, shaping):
     kept = [sample(llama, PROMPTS, n=3, max_tokens=20, stop_ids={2, 3}, batch_size=b, **shaping) for b in (1, 3, 5, 64)]

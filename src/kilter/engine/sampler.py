@@ -17,7 +17,8 @@ import torch
 
 from kilter.engine.choose import Asked, Ending, Shaping, choose, noise_key, uniform
 from kilter.engine.plain import obstacle, run_plainly
-from kilter.engine.slots import Prefix, Slots, attached
+from kilter.engine.shelf import Prefix
+from kilter.engine.slots import Slots, attached
 from kilter.engine.virtual import room
 from kilter.errors import KilterError
 
@@ -110,7 +111,8 @@ def sample(
         run_plainly(model, line, shaping, ending, batch_size, done, told)
     else:
         with attached(model) as plain:
-            _run_in_slots(plain, Slots(model, min(batch_size, len(line))), line, shaping, ending, done, told)
+            slots = Slots(model, min(batch_size, len(line)), shared=n > 1)
+            _run_in_slots(plain, slots, line, shaping, ending, done, told)
     return [[own[at] for at in sorted(own)] for own in found]
 
 
@@ -189,31 +191,36 @@ class _Table:
         """Seat the next of the line in the slots `rows`."""
         entries = range(self.next, self.next + len(rows))
         self.next += len(rows)
-        self._read([self.line[entry] for entry in entries])
-        placing: dict[int, tuple[Prefix, list[int], list[int]]] = {}
-        for row, entry in zip(rows.tolist(), entries, strict=True):
-            asked = self.line[entry]
+        seated = [self.line[entry] for entry in entries]
+        self._read(seated)
+        for row, entry, asked in zip(rows.tolist(), entries, seated, strict=True):
             self.owner[row], self.made[row], self.limit[row] = entry, 0, asked.limit
             self.noise[row] = asked.noise
-            # The last token of the prompt is the first step's; what stands before it is in the slot.
+            # The last token of the prompt is the first step's; what stands before it is in the slot or on the shelf.
             self.token[row], self.length[row] = asked.prompt[-1], len(asked.prompt) - 1
+        if (shelf := self.slots.shelf) is not None:
+            shelf.seat(rows.tolist(), [asked.of if len(asked.prompt) > 1 else None for asked in seated])
+            return
+        self.slots.fit(int(self.length.max()) + 1)
+        placing: dict[int, tuple[Prefix, list[int], list[int]]] = {}
+        for row, asked in zip(rows.tolist(), seated, strict=True):
             if asked.of in self.read:
                 prefix, which = self.read[asked.of]
                 _, chosen, targets = placing.setdefault(id(prefix), (prefix, [], []))
                 chosen.append(which)
                 targets.append(row)
-        self.slots.fit(int(self.length.max()) + 1)
         for prefix, chosen, targets in placing.values():
             self.slots.place(prefix, chosen, targets)
 
     def _read(self, seated: Sequence[Asked]) -> None:
-        """Put the prompts of `seated` through the model, but for those that were just read."""
+        """Put the prompts of `seated` through the model, but for those that were just read or stand on the shelf."""
         prompts = {asked.of: asked.prompt[:-1] for asked in seated if len(asked.prompt) > 1}
         self.read = {of: self.read[of] for of in prompts if of in self.read}
+        shelf = self.slots.shelf
         chunks: list[list[int]] = []
         room = 0
         for of, prompt in prompts.items():
-            if of in self.read:
+            if of in self.read or (shelf is not None and shelf.holds(of)):
                 continue
             if len(prompt) > room:
                 chunks.append([])
@@ -222,11 +229,15 @@ class _Table:
             room -= len(prompt)
         for chunk in chunks:
             prefix = self.slots.prefill(self.model, [prompts[of] for of in chunk])
-            self.read.update((of, (prefix, which)) for which, of in enumerate(chunk))
+            if shelf is not None:
+                shelf.put(chunk, prefix, wanted=prompts)
+            else:
+                self.read.update((of, (prefix, which)) for which, of in enumerate(chunk))
 
     def advance(self, shaping: Shaping) -> np.ndarray:
         """Sample one token for every slot; return the tokens [rows], those of empty slots among them."""
-        self.slots.fit(int(self.length.max()) + 1)
+        shelf = self.slots.shelf
+        self.slots.fit(int((self.length - (0 if shelf is None else shelf.counts)).max()) + 1)
         token, length = (torch.from_numpy(x).to(self.device) for x in (self.token, self.length))
         logits = self.slots.step(self.model, token, length)
         numbers = torch.from_numpy(uniform(self.noise, self.made)).to(self.device)
@@ -243,3 +254,5 @@ class _Table:
         self.owner[rows] = -1
         idle = self.owner < 0
         self.length[idle] = self.made[idle] = self.token[idle] = 0
+        if self.slots.shelf is not None and len(rows):
+            self.slots.shelf.seat(rows.tolist(), [None] * len(rows))

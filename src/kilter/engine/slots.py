@@ -1,6 +1,7 @@
 """Keys and values of sequences that grow together: a fixed number of slots, each with a length of its own.
 
-A sequence sits at the left of its slot, so there is no padding to its left and its positions are the plain ones. One
+A sequence sits at the left of its slot, so there is no padding to its left and its positions are the plain ones. Where
+several sequences share a prompt, that stands once on a shelf (shelf.py), and a slot holds what comes behind it. One
 attention function, registered through `transformers.AttentionInterface`, writes and reads the slots; the model's own
 cache is not used. It serves two kinds of forward: `prefill` reads prompts as a ragged row, `step` adds one token to
 every slot.
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,19 +22,12 @@ from transformers.masking_utils import sdpa_mask
 
 from kilter.engine.attention import attention
 from kilter.engine.batch import Tree, collate
+from kilter.engine.shelf import Prefix, Shelf
 from kilter.engine.trunk import below
 from kilter.engine.virtual import Front, virtual
 
 NAME = "kilter-slots"
 GROWTH = 32  # slots are widened by at least so many tokens at a time
-
-
-@dataclass(slots=True)
-class Prefix:
-    """Prompts that went through the model: per layer keys and values [Hkv, T, D], and (start, length) of each."""
-
-    layers: Front
-    places: list[tuple[int, int]]
 
 
 class Slots:
@@ -43,14 +36,18 @@ class Slots:
     The virtual tokens of an adapter stand at the left of every slot, once and for all. Lengths are without them.
     """
 
-    def __init__(self, model: Any, rows: int) -> None:
+    def __init__(self, model: Any, rows: int, *, shared: bool = False) -> None:
+        """`shared`: prompts stand on a shelf, for several sequences each."""
         self.rows = rows
         self.capacity = 0
+        self.used = 0  # of the capacity, what any slot uses
         self.device = device = model.get_input_embeddings().weight.device
         self.windows: set[int | None] = set()  # sliding windows that layers asked for
         self.layers: Front = {}  # keys and values [rows, Hkv, capacity, D]
+        self.shelf = Shelf(rows, device) if shared else None
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
-        self._number = torch.arange(rows, device=device)
+        self._column = self.lengths  # where in its slot a row's new token goes
+        self._places: dict[int, Tensor] = {}  # the same in slots that are one long row, for so many heads
         self._biases: dict[int | None, Tensor] = {}
         self._reading: Front | None = None
         # A mask of four dimensions is taken as ready by every architecture; the attention function does not look at it.
@@ -100,7 +97,9 @@ class Slots:
         tokens, lengths [rows]: the new tokens, and how many each slot held before.
         """
         self.lengths = lengths + self.ahead
+        self._column = self.lengths if self.shelf is None else self.lengths - self.shelf.lengths
         self._biases.clear()
+        self._places.clear()
         logits = model(
             input_ids=tokens[:, None],
             position_ids=self.lengths[:, None],
@@ -111,11 +110,16 @@ class Slots:
         return logits[:, -1]
 
     def fit(self, length: int) -> None:
-        """Make every slot wide enough for `length` tokens, and at most about twice as wide."""
+        """Make every slot wide enough for `length` tokens beside those on the shelf, and at most about twice as wide.
+
+        Of the width only `used` is looked at, which grows by steps: products of new shapes cost something too.
+        """
         length += self.ahead
+        needed = -(-length // GROWTH) * GROWTH
+        self.used = min(needed, self.capacity)
         if length <= self.capacity <= 2 * length + GROWTH:
             return
-        before, self.capacity = self.capacity, -(-length // GROWTH) * GROWTH + length // 4
+        before, self.capacity, self.used = self.capacity, needed + length // 4, needed
         before = min(before, self.capacity)
         for layer, pair in self.layers.items():
             wider = []
@@ -139,9 +143,11 @@ class Slots:
             for x in (keys, values):
                 x[gaps] = x[movers]
             self.layers[layer] = (keys[: self.rows], values[: self.rows])
-        self._number = torch.arange(self.rows, device=self.device)
         moved = dict(zip(gaps, movers, strict=True))
-        return [moved.get(row, row) for row in range(self.rows)]
+        order = [moved.get(row, row) for row in range(self.rows)]
+        if self.shelf is not None:
+            self.shelf.keep(order)
+        return order
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, rest: dict[str, Any]) -> Tensor:
         """The attention of one layer, in a prefill or a step; returns [N, L, H, D]."""
@@ -152,9 +158,12 @@ class Slots:
             self._reading[layer] = (key[0], value[0])
             return attention(module, query, key, value, None, **rest)[0]
         keys, values = self._layer(layer, key[0], value[0])
-        keys[self._number, :, self.lengths] = key[:, :, 0]
-        values[self._number, :, self.lengths] = value[:, :, 0]
-        return self._look(query.to(value.dtype), keys, values, rest)
+        if len(key) * key.shape[1] not in self._places:
+            first = torch.arange(len(key) * key.shape[1], device=self.device) * self.capacity
+            self._places[len(first)] = first + self._column.repeat_interleave(key.shape[1])
+        for slots, new in ((keys, key), (values, value)):
+            slots.view(-1, slots.shape[-1]).index_copy_(0, self._places[len(key) * key.shape[1]], new.flatten(0, 2))
+        return self._look(query.to(value.dtype), keys[:, :, : self.used], values[:, :, : self.used], layer, rest)
 
     def _layer(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Return the slots of a layer; the first keys and values [Hkv, T, D] that come tell their shape."""
@@ -166,35 +175,48 @@ class Slots:
             self.layers[layer] = (pair[0], pair[1])
         return self.layers[layer]
 
-    def _look(self, query: Tensor, keys: Tensor, values: Tensor, rest: dict[str, Any]) -> Tensor:
+    def _look(self, query: Tensor, keys: Tensor, values: Tensor, layer: int, rest: dict[str, Any]) -> Tensor:
         """One query [rows, H, 1, D] a slot over its keys; scale, softcap, mask, sinks in the order of Gemma 2, GPT-OSS.
 
         Written out: batched products of thin matrices are what a CPU does faster than fused attention on one query.
+        Behind the keys of the slot stand those of the shelf, if there is any.
         """
         rows, heads, _, width = query.shape
-        groups = keys.shape[1]
+        groups, own = keys.shape[1], keys.shape[2]
+        shelf = self.shelf if self.shelf is not None and self.shelf.width else None
         scale, softcap, sinks = rest.get("scaling"), rest.get("softcap"), rest.get("s_aux")
         q = query.reshape(rows * groups, heads // groups, width)
-        scores = torch.bmm(q, keys.flatten(0, 1).transpose(1, 2)).float()
-        scores.mul_(width**-0.5 if scale is None else scale)
+        scores = torch.bmm(q, keys.flatten(0, 1).transpose(1, 2)).view(rows, heads, own)
+        if shelf is not None:
+            scores = torch.cat((scores, shelf.scores(query, layer)), dim=-1)
+        scores = scores.float().mul_(width**-0.5 if scale is None else scale)
         if softcap is not None:
             scores = torch.tanh(scores / softcap) * softcap
-        scores = scores.view(rows, heads, -1).add_(self._bias(rest.get("sliding_window"))[:, None])
+        scores = scores.add_(self._bias(rest.get("sliding_window"))[:, None])
         if sinks is not None:
             column = sinks.float().view(1, heads, 1).expand(rows, heads, 1)
             scores = torch.cat((scores, column), dim=-1)
-        weights = F.softmax(scores, dim=-1)[..., : keys.shape[2]].to(values.dtype)
-        out = torch.bmm(weights.reshape(rows * groups, heads // groups, -1), values.flatten(0, 1))
-        return out.view(rows, 1, heads, -1)
+        weights = F.softmax(scores, dim=-1).to(values.dtype)
+        out = torch.bmm(weights[..., :own].reshape(rows * groups, heads // groups, own), values.flatten(0, 1))
+        out = out.view(rows, 1, heads, -1)
+        if shelf is not None:
+            out = out + shelf.read(weights[..., own : own + shelf.width], layer)[:, None]
+        return out
 
     def _bias(self, window: int | None) -> Tensor:
-        """Return [rows, capacity]: 0 for keys that a slot's new token sees, -inf for the others."""
+        """Return [rows, used (+ the shelf's width)]: 0 for keys that a slot's new token sees, -inf for the others."""
         if window not in self._biases:
-            column = torch.arange(self.capacity, device=self.device)
-            hidden = column > self.lengths[:, None]
-            if window is not None:
-                hidden |= column <= self.lengths[:, None] - window
-            self._biases[window] = torch.zeros(hidden.shape, device=self.device).masked_fill_(hidden, -torch.inf)
+            column = torch.arange(self.used, device=self.device)
+            hidden = column > self._column[:, None]
+            earliest = None if window is None else (self.lengths - window + 1)[:, None]
+            if earliest is not None:
+                # What stands behind the virtual tokens comes behind the shelf's, too.
+                place = column + (self.lengths - self._column)[:, None] * (column >= self.ahead)
+                hidden |= place < earliest
+            bias = torch.zeros(hidden.shape, device=self.device).masked_fill_(hidden, -torch.inf)
+            if self.shelf is not None and self.shelf.width:
+                bias = torch.cat((bias, self.shelf.bias(None if earliest is None else earliest - self.ahead)), dim=-1)
+            self._biases[window] = bias
         return self._biases[window]
 
 
