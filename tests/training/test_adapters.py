@@ -14,9 +14,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 import kilter
 from kilter.engine.adapters import AdapterOptions
+from kilter.engine.plain import obstacle
+from kilter.engine.sampler import sample
 from kilter.errors import KilterError
 from kilter.models.load import checkpoint, folders, load_weights
+from kilter.models.rewarder import Rewarder
 from kilter.recipe.fingerprint import Files
+from kilter.records import Message, Prompt
 from kilter.registry import methods
 from kilter.training.run import options_of
 from small import demonstrations, make_model, preferences
@@ -45,6 +49,7 @@ def place(tmp_path_factory):
         assert done.losses[-1] < done.losses[0]
         if kind not in ("prefix", "prompt"):
             assert done.losses[0] == pytest.approx(math.log(2), abs=1e-6)
+    kilter.train("reward", model=folder / "tiny", data=data, out=folder / "judge", **FAST)
     return folder
 
 
@@ -293,3 +298,60 @@ def test_the_command_line(place, tmp_path):
     assert done.returncode != 0
     assert "has no linear layer 'qproj' to adapt; it has down_proj" in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("method", ["grpo", "ppo"])
+def test_a_policy_that_samples_learns_by_its_adapter(place, tmp_path, method):
+    """Dropout is off there: what learns is what sampled, also once the adapter has changed something."""
+    prompts = [Prompt([Message("user", f"what is {i} + 1?")]) for i in range(6)]
+    for start, settings in (("tiny", {"adapter_targets": "all"}), ("lora", {})):
+        done = kilter.train(
+            method,
+            model=place / start,
+            data=prompts,
+            out=tmp_path / start,
+            adapter="lora",
+            feedback=str(place / "judge"),
+            max_tokens=8,
+            **FAST | {"steps": 3, "batch_size": 2},
+            **settings,
+        )
+        lines = [json.loads(line) for line in done.metrics.read_text(encoding="utf-8").splitlines()]
+        assert all(line.get("mismatch", 0.0) <= 1e-5 for line in lines)
+        assert lines[0]["mismatch"] >= 0.0
+        assert (tmp_path / start / "adapter_model.safetensors").is_file()
+        if method == "ppo":
+            config = json.loads((tmp_path / start / "critic" / "adapter_config.json").read_text(encoding="utf-8"))
+            assert config["task_type"] == "SEQ_CLS"
+            assert isinstance(kilter.load(str(tmp_path / start / "critic")), Rewarder)
+
+
+@pytest.mark.parametrize("kind", ["lora", "prefix"])
+def test_a_reward_model_learns_by_an_adapter(place, tmp_path, kind):
+    data, settings = place / "pairs.jsonl", FAST | {"steps": 8} | KINDS[kind]
+    for start in ("tiny", "lora") if kind == "lora" else ("tiny",):
+        out = tmp_path / start
+        done = kilter.train("reward", model=place / start, data=data, out=out, adapter=kind, **settings)
+        assert done.losses[0] == pytest.approx(math.log(2), abs=1e-6)
+        assert done.losses[-1] < 0.69
+        judge = kilter.load(str(out))
+        assert isinstance(judge, Rewarder)
+        held = kilter.evaluate("reward-accuracy", model=str(out), records=str(data))
+        assert held.measures["reward_accuracy"].value > 0.5
+    with pytest.raises(KilterError, match="is a reward model, which writes no text"):
+        load_weights(str(out))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_another_precision_it_stays_beside_the_weights(place, kind):
+    model, _ = load_weights(str(place / kind), torch.bfloat16)
+    exact, _ = load_weights(str(place / kind))
+    assert hasattr(model, "peft_config")
+    assert hasattr(exact, "peft_config") == (kind in ("prefix", "prompt"))
+    tokens = torch.tensor([[5, 6, 7, 8, 9]])
+    with torch.no_grad():
+        one, two = (each(tokens).logits[0, -1].float().log_softmax(-1) for each in (model, exact))
+    assert float((one - two).abs().max()) < 0.1
+    assert obstacle(model) == ""
+    [[completion]] = sample(model, [[5, 6, 7]], max_tokens=4, temperature=0.0)
+    assert len(completion.tokens) == 4

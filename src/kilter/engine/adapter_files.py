@@ -19,7 +19,6 @@ from kilter.engine import adapters, four_bits
 from kilter.errors import KilterError, first_line
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-EMBEDDINGS = "prompt_embeddings"
 
 
 def is_adapted(model: Any) -> bool:
@@ -88,22 +87,20 @@ def put_on(model: Any, folder: Path, name: str, *, train: str = "none") -> Any:
 
 def _opened(model: Any, folder: Path, *, trained: bool) -> Any:
     """Return peft's model of the base and the adapter's weights; raises ValueError where some are missing."""
-    from peft import PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     config = PeftConfig.from_pretrained(str(folder))
-    config.task_type = config.task_type or ("SEQ_CLS" if hasattr(model, "score") else "CAUSAL_LM")
-    config.base_model_name_or_path = model.name_or_path or None
     weights = load_file(folder / WEIGHTS)
-    if trained and config.is_prompt_learning:
+    if config.task_type != (task := adapters.task_of(model)) and task == "SEQ_CLS":
+        # A reward model may be made of a language model with its adapter: the head is the base's then.
+        weights["base_model.model.score.weight"] = model.score.weight.detach().clone()
+    config.task_type, config.base_model_name_or_path = task, model.name_or_path or None
+    config.inference_mode = not trained
+    if trained and config.peft_type == "PREFIX_TUNING":
         # A prefix is saved as the keys and values that its network made, and goes on learning as those.
-        config.inference_mode = False
-        if hasattr(config, "prefix_projection"):
-            config.prefix_projection = False
-        found: Any = get_peft_model(model, config)
-        with torch.no_grad():
-            found.prompt_encoder[found.active_adapter].embedding.weight.copy_(weights[EMBEDDINGS])
-        return found
-    found = PeftModel.from_pretrained(model, str(folder), config=config, is_trainable=trained, torch_device="cpu")
+        config.prefix_projection = False
+    found: Any = get_peft_model(model, config)
+    set_peft_model_state_dict(found, weights)
     has = get_peft_model_state_dict(found, save_embedding_layers=False)
     if missing := sorted(has.keys() - weights.keys()):
         raise ValueError(f"it lacks the weights {missing[0]}")

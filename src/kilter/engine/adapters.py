@@ -154,7 +154,7 @@ def _config(model: Any, options: AdapterOptions, steps: int) -> Any:
     from peft import AdaLoraConfig, LoraConfig, PrefixTuningConfig, PromptTuningConfig
 
     kind, known = options.adapter, DEFAULTS[options.adapter]
-    task = {"task_type": "SEQ_CLS" if hasattr(model, "score") else "CAUSAL_LM"}
+    task = {"task_type": task_of(model)}
     if kind in ("prefix", "prompt"):
         shared: dict[str, Any] = {**task, "num_virtual_tokens": options.virtual_tokens or known.virtual_tokens}
         if kind == "prompt":
@@ -178,6 +178,11 @@ def _config(model: Any, options: AdapterOptions, steps: int) -> Any:
         "total_step": steps,
     }
     return AdaLoraConfig(**layers, init_r=first, target_r=rank, beta1=0.85, beta2=0.85, orth_reg_weight=0.1, **times)
+
+
+def task_of(model: Any) -> str:
+    """Return what peft calls the task of a transformers model: to write, or to judge, whose head then learns too."""
+    return "SEQ_CLS" if hasattr(model, "score") else "CAUSAL_LM"
 
 
 def targets(model: Any, asked: str | None, usual: tuple[tuple[str, ...], ...]) -> list[str]:

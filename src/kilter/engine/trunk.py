@@ -36,6 +36,7 @@ class Trunk(nn.Module):
     """
 
     reads = "results"  # what the trial compares, in the words of the warning
+    drops = True  # whether an adapter's dropout is on where something is learned
 
     def __init__(self, model: Any, *, ragged: bool | None = None, bf16: bool = False) -> None:
         """`ragged`: whether to lay batches out; None tries it, and warns where it cannot be. `bf16`: under autocast."""
@@ -88,7 +89,7 @@ class Trunk(nn.Module):
     def _manner(self, batch: Ragged) -> Iterator[None]:
         """Compute in the precision that was asked for, with an adapter's dropout where something is learned."""
         before = [layer.training for layer in self._dropouts]
-        learns = torch.is_grad_enabled()
+        learns = self.drops and torch.is_grad_enabled()
         try:
             for layer in self._dropouts:
                 layer.training = learns

@@ -42,7 +42,7 @@ class Virtual:
         embedded = plain.get_input_embeddings()(batch.tokens)
         first = torch.arange(self.count, device=batch.positions.device)
         return {
-            "inputs_embeds": torch.cat((self.embedded.to(embedded.dtype), embedded))[None],
+            "inputs_embeds": torch.cat((self.embedded, embedded))[None],
             "position_ids": torch.cat((first, batch.positions + self.count))[None],
             "layout": batch.layout.below_root(self.count),
         }
@@ -65,7 +65,7 @@ def virtual(model: Any) -> Virtual | None:
         return None
     given = model.get_prompt(batch_size=1)
     if not isinstance(given, Cache):
-        return Virtual(count, given[0], None)
+        return Virtual(count, given[0].to(model.get_input_embeddings().weight.dtype), None)
     layers: Any = given.layers
     front = {i: (layer.keys[0], layer.values[0]) for i, layer in enumerate(layers)}
     if any(keys.shape[1] != count for keys, _ in front.values()):
