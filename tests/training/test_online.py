@@ -1,6 +1,7 @@
 """The online source: what it samples, how it is resumed, what it says of wrong input, and that reward rises."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from kilter.feedback.protocol import Signal
 from kilter.records import Demonstration, Group, Message, Prompt
 from kilter.training import rollouts
 from kilter.training.run import options_of, train
+
+FAST = {**LOOP, **ONLINE, "feedback": "contains:e", "log_every": 10}
 
 
 def weights(folder):
@@ -83,6 +86,20 @@ def test_reward_rises(tiny_model, tmp_path, name):
     assert {"kl", "clip_fraction", "length", "cut"} <= lines(tmp_path)[0].keys()
     assert not (tmp_path / "rollouts").exists()
     assert not (tmp_path / "reference").exists()
+
+
+def test_a_larger_beta_stays_closer_and_earns_less(tiny_model, tmp_path):
+    ends = []
+    for beta in (0.0, 0.2, 1.0):
+        options = FAST | {"steps": 25, "updates": 1, "minibatches": 1, "samples": 12, "log_every": 1}
+        out = tmp_path / str(beta)
+        # A reference is scored for beta 0 too where it is told so small that it counts for nothing.
+        train("rloo", model=tiny_model, data=prompts(), out=out, beta=beta or 1e-9, **options)
+        last = lines(out)[-5:]
+        ends.append([sum(line[name] for line in last) / 5 for name in ("kl", "reward")])
+    (far, most), (nearer, less), (near, least) = ends
+    assert far > nearer > near
+    assert most > less > least
 
 
 @pytest.mark.parametrize(("name", "stop_at"), [("grpo", 8), ("ppo", 8), ("ppo", 14)])
@@ -193,15 +210,12 @@ def test_feedback_that_is_no_reward_is_a_sentence(tiny_model, tmp_path, signals,
         made(0)
 
 
-FAST = {**LOOP, **ONLINE, "feedback": "contains:e", "log_every": 10}
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"samples": 1}, "samples is 1 and has to be at least 2"),
         ({"feedback": "world"}, "The world can judge only prompts that it made, and 7 of 7 are others"),
-        ({"feedback": "contain:e"}, "It may also be 'world' or a rule"),
+        ({"feedback": "contain:e"}, "feedback may be 'world', a reward model, or a rule"),
         ({"feedback": "contains"}, "needs a text"),
         ({"feedback": "answer"}, "knows no answer to 7 of 7 prompts"),
         ({"feedback": {}}, "empty mixture"),
@@ -215,6 +229,21 @@ def test_what_cannot_work_is_said_before_the_first_step(tiny_model, tmp_path, op
     with pytest.raises(KilterError, match=said):
         train("grpo", model=tiny_model, data=prompts(), out=tmp_path / "out", **FAST | options)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_never_ends_a_response_is_refused(tiny_model, tmp_path):
+    folder = tmp_path / "endless"
+    shutil.copytree(tiny_model, folder)
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+        told = json.loads((folder / name).read_text(encoding="utf-8"))
+        told.pop("eos_token_id", None)
+        told.pop("eos_token", None)
+        (folder / name).write_text(json.dumps(told), encoding="utf-8")
+    template = "{% for message in messages %}{{ message.role }}: {{ message.content }} {% endfor %}"
+    template += "{% if add_generation_prompt %}assistant: {% endif %}"
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    with pytest.raises(KilterError, match="No token ends a response of this model"):
+        train("rloo", model=folder, data=prompts(), out=tmp_path / "out", **FAST)
 
 
 def test_feedback_is_required_and_prompts_are_due(tiny_model, tmp_path):
