@@ -1,6 +1,7 @@
 """Where instructions and responses come from: one method, one file. Importing it enters them in the catalogue."""
 
 from kilter.data import (
+    alpagasus,
     belle_scaling,
     data_constrained,
     decontaminate,
@@ -8,6 +9,7 @@ from kilter.data import (
     fine_mgmt,
     flacuna,
     flan,
+    ifs,
     instruct_mining,
     language,
     lima,
@@ -24,6 +26,7 @@ from kilter.data import (
 )
 
 __all__ = [
+    "alpagasus",
     "belle_scaling",
     "data_constrained",
     "decontaminate",
@@ -31,6 +34,7 @@ __all__ = [
     "fine_mgmt",
     "flacuna",
     "flan",
+    "ifs",
     "instruct_mining",
     "language",
     "lima",
