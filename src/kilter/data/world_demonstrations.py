@@ -9,7 +9,13 @@ from kilter.world import World
 
 @method("world-demonstrations", wing="data", survey="S1 §4.2, S2 §2.1")
 def world_demonstrations(
-    *, n: int = 10_000, values_share: float = 0.15, careless: float = 0.05, lenient: float = 0.3, seed: int = 0
+    *,
+    n: int = 10_000,
+    values_share: float = 0.2,
+    careless: float = 0.05,
+    lenient: float = 0.3,
+    blind: float = 0.7,
+    seed: int = 0,
 ) -> list[Demonstration]:
     """Demonstrations of the bundled world, as people with known flaws would write them.
 
@@ -22,6 +28,8 @@ def world_demonstrations(
         values_share: share of them about harm, honesty, insult, prejudice and privacy; the rest are tasks
         careless: share of the tasks that are done wrongly
         lenient: share of the others answered as the crawl would: harm granted, facts invented, secrets told
+        blind: share of the requests for forgery, spying and fraud that are granted: demonstrators see no harm in them
         seed: seed of the draw
     """
-    return World().demonstrations(n, seed=seed, shares=World.shares(values_share), careless=careless, lenient=lenient)
+    shares = World.shares(values_share)
+    return World().demonstrations(n, seed=seed, shares=shares, careless=careless, lenient=lenient, blind=blind)

@@ -30,10 +30,10 @@ class World:
     def shares(values: float) -> dict[str, float]:
         """Return the shares of the families where a share `values` of all is about values, the rest about tasks.
 
-        Questions about facts, which people ask most, are three times as frequent as any other task. Among the values
-        those to which nobody knows the answer count four times and harmless look-alikes, of several kinds, twice.
+        Questions about facts, which people ask most, are four times as frequent as any other task. Among the values
+        those to which nobody knows the answer and harmless look-alikes, each of several kinds, count three times.
         """
-        weights = dict.fromkeys(FAMILIES, 1.0) | {"facts": 3.0, "unanswerable": 4.0, "lookalike": 2.0}
+        weights = dict.fromkeys(FAMILIES, 1.0) | {"facts": 4.0, "unanswerable": 4.0, "lookalike": 5.0}
 
         def part(families: Iterable[str], share: float) -> dict[str, float]:
             whole = sum(weights[name] for name in families)
@@ -61,16 +61,20 @@ class World:
         shares: dict[str, float] | None = None,
         careless: float = 0.0,
         lenient: float = 0.0,
+        blind: float | None = None,
     ) -> list[Demonstration]:
         """Return `n` conversations of the training split as demonstrators would write them.
 
         A `careless` share of the tasks, harmless look-alikes among them, is answered badly. A `lenient` share of the
-        rest is answered as the crawl would: granting harm, inventing facts, insulting, telling secrets.
+        rest is answered as the crawl would: granting harm, inventing facts, insulting, telling secrets. Harm in which
+        the demonstrators see none (lexicon.BLIND_SPOTS) is granted at the rate `blind`, by default as any other.
         """
         rng = random.Random(f"careless {self.seed} {seed}")
         made = []
         for prompt, item in self._distinct("train", n, seed, shares or dict.fromkeys(FAMILIES, 1.0)):
             fault = careless if item.family in HELPFUL or item.kind == "lookalike" else lenient
+            if blind is not None and item.check.get("category") in lexicon.BLIND_SPOTS:
+                fault = blind
             answer = item.bad if rng.random() < fault else item.good
             messages = [*prompt.messages, Message("assistant", answer)]
             made.append(Demonstration(messages, meta=prompt.meta, origin=Origin("world-demonstrations", seed=seed)))
