@@ -14,7 +14,6 @@ def world_demonstrations(
     values_share: float = 0.2,
     careless: float = 0.05,
     lenient: float = 0.3,
-    blind: float = 0.7,
     seed: int = 0,
 ) -> list[Demonstration]:
     """Demonstrations of the bundled world, as people with known flaws would write them.
@@ -28,8 +27,7 @@ def world_demonstrations(
         values_share: share of them about harm, honesty, insult, prejudice and privacy; the rest are tasks
         careless: share of the tasks that are done wrongly
         lenient: share of the others answered as the crawl would: harm granted, facts invented, secrets told
-        blind: share of the requests for forgery, spying and fraud that are granted: demonstrators see no harm in them
         seed: seed of the draw
     """
     shares = World.shares(values_share)
-    return World().demonstrations(n, seed=seed, shares=shares, careless=careless, lenient=lenient, blind=blind)
+    return World().demonstrations(n, seed=seed, shares=shares, careless=careless, lenient=lenient)

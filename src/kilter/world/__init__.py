@@ -61,20 +61,16 @@ class World:
         shares: dict[str, float] | None = None,
         careless: float = 0.0,
         lenient: float = 0.0,
-        blind: float | None = None,
     ) -> list[Demonstration]:
         """Return `n` conversations of the training split as demonstrators would write them.
 
         A `careless` share of the tasks, harmless look-alikes among them, is answered badly. A `lenient` share of the
-        rest is answered as the crawl would: granting harm, inventing facts, insulting, telling secrets. Harm in which
-        the demonstrators see none (lexicon.BLIND_SPOTS) is granted at the rate `blind`, by default as any other.
+        rest is answered as the crawl would: granting harm, inventing facts, insulting, telling secrets.
         """
         rng = random.Random(f"careless {self.seed} {seed}")
         made = []
         for prompt, item in self._distinct("train", n, seed, shares or dict.fromkeys(FAMILIES, 1.0)):
             fault = careless if item.family in HELPFUL or item.kind == "lookalike" else lenient
-            if blind is not None and item.check.get("category") in lexicon.BLIND_SPOTS:
-                fault = blind
             answer = item.bad if rng.random() < fault else item.good
             messages = [*prompt.messages, Message("assistant", answer)]
             made.append(Demonstration(messages, meta=prompt.meta, origin=Origin("world-demonstrations", seed=seed)))
