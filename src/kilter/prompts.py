@@ -20,7 +20,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,7 @@ class Prompts:
     def __init__(self, module: str | Path) -> None:
         """`module` is the file of the method's code; its prompts are in `prompts/MODULE/` beside it."""
         self.folder = Path(module).parent / "prompts" / Path(module).stem
-        self._read: dict[tuple[Path, str], _Prompt] = {}
-        self._checked: set[Path] = set()
+        self._own: dict[str, _Prompt] = {}
 
     def names(self) -> list[str]:
         """Return the names of the prompts that there are."""
@@ -79,21 +78,22 @@ class Prompts:
 
     def _find(self, name: str) -> _Prompt:
         override = _override.get()
-        if override is not None and override not in self._checked:
-            self._check(override)
-        folder = override if override is not None and (override / f"{name}{SUFFIX}").is_file() else self.folder
-        if (folder, name) not in self._read:
-            self._read[folder, name] = _parse(folder / f"{name}{SUFFIX}")
-        return self._read[folder, name]
+        if override is not None:
+            if self not in override.checked:
+                self._check(override)
+            if name in override.files:
+                return override.read(name)
+        if name not in self._own:
+            self._own[name] = _parse(self.folder / f"{name}{SUFFIX}")
+        return self._own[name]
 
-    def _check(self, folder: Path) -> None:
+    def _check(self, override: _Override) -> None:
         """Refuse an override of a prompt that there is not; it would change nothing, without a word."""
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            name = path.name.removesuffix(SUFFIX)
+        for name, path in override.files.items():
             if name not in self.names():
                 hint = nearest(name, self.names()) or f" There are: {', '.join(self.names())}."
                 raise KilterError(f"{path} overrides no prompt of this method.{hint}")
-        self._checked.add(folder)
+        override.checked.add(self)
 
 
 @contextlib.contextmanager
@@ -108,16 +108,31 @@ def overriding(folder: str | Path | None) -> Iterator[None]:
     path = Path(folder).absolute()
     if not path.is_dir():
         raise KilterError(f"There is no folder {folder} with prompts; name a folder of *{SUFFIX} files.")
-    if not any(path.glob(f"*{SUFFIX}")):
+    files = {found.name.removesuffix(SUFFIX): found for found in sorted(path.glob(f"*{SUFFIX}"))}
+    if not files:
         raise KilterError(f"The folder {folder} holds no *{SUFFIX} file; copy one of the method's there and edit it.")
-    token = _override.set(path)
+    token = _override.set(_Override(files))
     try:
         yield
     finally:
         _override.reset(token)
 
 
-_override: ContextVar[Path | None] = ContextVar("prompts", default=None)
+@dataclass(frozen=True)
+class _Override:
+    """The user's prompts of one run, each read once in it."""
+
+    files: dict[str, Path]
+    parsed: dict[str, _Prompt] = field(default_factory=dict)
+    checked: set[Prompts] = field(default_factory=set)
+
+    def read(self, name: str) -> _Prompt:
+        if name not in self.parsed:
+            self.parsed[name] = _parse(self.files[name])
+        return self.parsed[name]
+
+
+_override: ContextVar[_Override | None] = ContextVar("prompts", default=None)
 
 
 @dataclass(frozen=True)

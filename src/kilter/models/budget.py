@@ -11,6 +11,10 @@ from kilter.models.protocol import Usage
 _TOKENS = re.compile(r"([\d_.,]+)\s*([kKmM]?)\s*(?:tokens?|t)\b\.?")
 
 
+class Enough(KilterError):
+    """Nothing more may be asked. What is under way is waited for, for it is paid."""
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """Money for a million tokens read and a million tokens written."""
@@ -32,14 +36,14 @@ class Budget:
     price: Price | None = None
 
     def check(self, usage: Usage) -> None:
-        """Raise KilterError once `usage` has used the budget up."""
+        """Raise Enough once `usage` has used the budget up."""
         if self.tokens is not None and usage.tokens >= self.tokens:
-            raise KilterError(
+            raise Enough(
                 f"The budget of {self.tokens:,.0f} tokens is used up ({usage.tokens:,}); what was answered is kept: "
                 "give the same command with a larger --budget and it goes on."
             )
         if self.money is not None and self.price is not None and self.price.of(usage) >= self.money:
-            raise KilterError(
+            raise Enough(
                 f"The budget of {self.money:,.2f} is used up ({self.price.of(usage):,.2f}); what was answered is kept: "
                 "give the same command with a larger --budget and it goes on."
             )

@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from kilter.errors import SetAside
+from kilter.models.budget import Enough
 from kilter.models.drive import Rate, wait
 from kilter.models.protocol import Answer, Model, Sampling
 from kilter.records import Demonstration, Group, Message, Prompt
@@ -180,6 +181,8 @@ class _Line(Generic[Result]):
         while True:
             self._begin()
             if self._failed is not None:
+                if isinstance(self._failed, Enough):
+                    await asyncio.gather(*(begun.task for begun in self._line), return_exceptions=True)
                 raise self._failed
             if not self._line:
                 return
@@ -201,8 +204,8 @@ class _Line(Generic[Result]):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _begin(self) -> None:
-        """Begin items while there is room."""
-        while self._more and self._running < self._concurrency and len(self._line) < AHEAD:
+        """Begin items while there is room and nothing has failed."""
+        while self._failed is None and self._more and self._running < self._concurrency and len(self._line) < AHEAD:
             if self._held > HELD and self._line:
                 return
             try:

@@ -24,6 +24,8 @@ KEYS = ("KILTER_API_KEY", "OPENAI_API_KEY")
 DISPENSABLE = ("logprobs", "seed")
 # How a server says that it does not know an option, rather than that it does not like its value.
 _UNKNOWN = re.compile(r"unsupported|not support|unrecogni[sz]ed|unknown|unexpected|not permitted|extra", re.IGNORECASE)
+# An emoji that was cut in two: half of a surrogate pair is no character, and no file can hold it.
+_HALVES = re.compile("[\ud800-\udfff]")
 _REASONS = {"length": "length", "max_tokens": "length", "content_filter": "filter"}
 
 
@@ -203,7 +205,7 @@ def _answer(choice: Mapping[str, Any], reply: Mapping[str, Any], model: str) -> 
     if not isinstance(text, str):
         raise TypeError("its content is no text")
     reason = _REASONS.get(str(choice.get("finish_reason")), "stop")
-    return Answer(text.strip(), tokens, logprobs, reason, model)
+    return Answer(_HALVES.sub("\ufffd", text.strip()), tokens, logprobs, reason, model)
 
 
 def _models(reply: Mapping[str, Any]) -> list[str]:
