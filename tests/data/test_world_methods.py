@@ -70,7 +70,7 @@ def test_prompts_whose_answers_are_equally_good_are_left_out():
 
 
 def test_demonstrations_have_the_shares_that_were_asked_for():
-    made = world_demonstrations(n=3000, values_share=0.2, careless=0.0, seed=4)
+    made = world_demonstrations(n=3000, values_share=0.2, careless=0.0, lenient=0.0, seed=4)
     assert len({d.id for d in made}) == 3000
     values = sum(d.meta["family"] not in HELPFUL for d in made) / len(made)
     assert values == pytest.approx(0.2, abs=0.03)

@@ -18,9 +18,9 @@ def world_demonstrations(
 ) -> list[Demonstration]:
     """Demonstrations of the bundled world, as people with known flaws would write them.
 
-    The demonstrators of real sets mostly show how to do tasks, and err: sometimes in the task, oftener by answering what
-    they do not know and granting what they should refuse. The rates are options here, so that what a later stage mends
-    is known.
+    The demonstrators of real sets mostly show how to do tasks, and err: sometimes in the task, oftener by answering
+    what they do not know and granting what they should refuse. The rates are options here, so that what a later stage
+    mends is known.
 
     Options:
         n: how many demonstrations, all different and all of the training split

@@ -71,7 +71,7 @@ class Entities:
         )
 
     def fresh_name(self, rng: random.Random) -> lexicon.Pair:
-        """Return the name of somebody of whom the corpus tells nothing; nobody known has two of its characters in a row."""
+        """Return the name of somebody of whom the corpus tells nothing; no known name has two of its characters so."""
         while True:
             name = person_name(rng, rng.choice((2, 3)))
             if not _clashes(name, self.taken) and self.known_pairs.isdisjoint(_neighbours(name[1])):

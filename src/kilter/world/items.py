@@ -63,7 +63,7 @@ class Draw:
         return self.entity(lambda e: not e.is_place)
 
     def object(self, options: list[Any], new: int) -> Any:
-        """Choose among `options`, whose last `new` only the evaluation may ask about; it asks about them half of the time."""
+        """Choose among `options`, of which only the evaluation asks about the last `new`, half of the time."""
         if self.split == "eval" and self.rng.random() < 0.5:
             return self.rng.choice(options[-new:])
         return self.rng.choice(options[:-new])
