@@ -46,14 +46,14 @@ class Defaults:
 # Queries and values, by the names of the architectures; where they are one matrix with the keys, that one.
 QUERY_VALUE = (("q_proj", "v_proj"), ("query_key_value",), ("qkv_proj",), ("c_attn",), ("Wqkv",), ("q", "v"))
 DEFAULTS: dict[str, Defaults] = {
-    "lora": Defaults(4, 32, 0.1, QUERY_VALUE),  # table 11, GPT-2
-    "dora": Defaults(32, 64, 0.05, (("q_proj", "k_proj", "v_proj", "up_proj", "down_proj"),)),  # table 8, LLaMA
-    "adalora": Defaults(8, 16, 0.0),  # section 4.1: starts from 1.5 times the rank
-    "qlora": Defaults(64, 16, 0.1),  # appendix B.2, 7B and 13B
-    "prefix": Defaults(virtual_tokens=10),  # appendix A, table-to-text
-    "prompt": Defaults(virtual_tokens=100),  # section 3
+    "lora": Defaults(4, 32, 0.1, QUERY_VALUE),  # GPT-2
+    "dora": Defaults(32, 64, 0.05, (("q_proj", "k_proj", "v_proj", "up_proj", "down_proj"),)),  # LLaMA
+    "adalora": Defaults(8, 32, 0.0),  # BART; starts from 1.5 times the rank
+    "qlora": Defaults(64, 16, 0.1),  # LLaMA, 7 and 13 billion parameters
+    "prefix": Defaults(virtual_tokens=10),  # GPT-2, table-to-text
+    "prompt": Defaults(virtual_tokens=100),  # T5
 }
-# Hidden width of the network that a prefix is made by while it trains (section 4.3: 512 for table-to-text).
+# Hidden width of the network that a prefix is made by while it trains.
 PROJECTION = 512
 
 
@@ -67,7 +67,7 @@ class AdapterOptions(BaseModel):
         default=None, gt=0, description="Rank of the update (lora 4, dora 32, adalora 8 on average, qlora 64)."
     )
     adapter_alpha: float | None = Field(
-        default=None, gt=0, description="Scale of the update, over its rank (lora 32, dora 64, adalora 16, qlora 16)."
+        default=None, gt=0, description="Scale of the update, over its rank (lora 32, dora 64, adalora 32, qlora 16)."
     )
     adapter_dropout: float | None = Field(
         default=None, ge=0, lt=1, description="Dropout before the update (lora 0.1, dora 0.05, adalora 0, qlora 0.1)."
@@ -170,9 +170,9 @@ def _config(model: Any, options: AdapterOptions, steps: int) -> Any:
     if kind != "adalora":
         return LoraConfig(**layers, r=rank, use_dora=kind == "dora")
     first = -(-3 * rank // 2)
-    # Of the paper's runs about a sixth warms up and a third settles; ranks change in between.
+    # Of the paper's runs about a tenth warms up and a third settles; ranks change in between.
     times: dict[str, Any] = {
-        "tinit": steps // 6,
+        "tinit": steps // 10,
         "tfinal": steps // 3,
         "deltaT": max(1, steps // 1000),
         "total_step": steps,
