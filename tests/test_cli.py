@@ -55,6 +55,7 @@ def refused(result, *says, code=1):
     told = [line for line in err.splitlines() if line.startswith("kilter: ")]
     assert len(told) == 1, err
     assert "Traceback" not in err + out
+    assert not re.search(r"\?\.|[^.]\.\.( |$)| (at at|the the|a a) ", told[0].replace("../", "")), told
     assert told[0].rstrip().endswith((".", "?", ")")), told
     for text in says:
         assert text in told[0], told
@@ -308,6 +309,27 @@ def test_a_directory_where_a_file_is_due(kilter, tiny_model, tmp_path):
     refused(kilter("report", "folder"), "is not a run")
 
 
+def test_where_the_result_cannot_be_written_nothing_is_computed(kilter, tiny_model, tmp_path, monkeypatch):
+    from kilter.models import load
+
+    (tmp_path / "taken").mkdir()
+    preferences(tmp_path / "p.jsonl")
+    monkeypatch.setattr(load, "load_weights", lambda *_: pytest.fail("the model was loaded"))
+    data = ["--records", "p.jsonl"]
+    for out, says in (("taken", "it is a directory"), ("p.jsonl/e.json", "a part of that path is a file")):
+        refused(kilter("eval", "heldout", "--model", tiny_model, *data, "--out", out), f"Cannot write {out}", says)
+        refused(kilter("sample", "--model", tiny_model, "--prompts", "p.jsonl", "--out", out), f"Cannot write {out}")
+        refused(kilter("data", "sampled-preferences", "--model", tiny_model, "--out", out), f"Cannot write {out}")
+        refused(kilter("convert", "p.jsonl", out), f"Cannot write {out}")
+
+
+def test_an_empty_name(kilter, tiny_model, tmp_path):
+    demonstrations(tmp_path / "d.jsonl")
+    refused(kilter("convert", "", "out.jsonl"), "The name of a file is empty")
+    refused(kilter("sample", "--model", "", "--prompt", "a"), "The name of a model is empty")
+    refused(train(kilter, tiny_model, ""), "The name of a file is empty")
+
+
 def test_a_file_where_a_directory_is_due(kilter, tiny_model, tmp_path):
     demonstrations(tmp_path / "d.jsonl")
     (tmp_path / "out").write_text("here already")
@@ -363,11 +385,16 @@ def test_an_option_of_the_wrong_type_or_name(kilter, tiny_model, tmp_path):
     refused(kilter("quickstart", "--set", "sed=1"), "Did you mean 'seed'?")
     refused(kilter("quickstart", "--seed", "1"), "--seeds", code=2)
     refused(kilter("sample", "--model", tiny_model, "--prompt", "a", "--n", "many"), "'--n'", code=2)
+    world = ["data", "world-demonstrations", "--out", "w.jsonl"]
+    refused(kilter(*world, "--n", -5), "Option 'n' of method 'world-demonstrations' is '-5'")
+    refused(kilter(*world, "--careless", 2), "'careless'", "less than or equal to 1")
+    refused(kilter("eval", "world", "--model", tiny_model, "--out", "e.json", "--n", 0), "Option 'n'")
+    refused(train(kilter, tiny_model, "d.jsonl", "--learning-rate", "inf"), "'learning_rate'", "finite number")
 
 
 def test_an_unknown_method_or_verb_offers_the_nearest(kilter):
-    refused(kilter("show", "dppo"), "Did you mean 'dpo'?")
-    refused(kilter("train", "dppo", "--help"), "Did you mean 'dpo'?")
+    refused(kilter("show", "dpoo"), "Did you mean 'dpo'?")
+    refused(kilter("train", "dpoo", "--help"), "Did you mean 'dpo'?")
     refused(kilter("eval", "wrld"), "Did you mean 'world'?")
     refused(kilter("methods", "trainin"), "Did you mean 'training'?")
     refused(kilter("quikstart"), "quickstart", code=2)

@@ -57,6 +57,23 @@ def make_folder(path: str | Path) -> Path:
     return path
 
 
+def due(path: str | Path) -> Path:
+    """Return `path` if a file could be written there, as far as can be told before; called before work is put into it.
+
+    Raises KilterError where it is a directory, below a file, or in a place without permission.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise KilterError(f"Cannot write {path}: it is a directory and a file is due; name a file in it.")
+    with explaining(path, "write"):
+        place = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+        if not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(path if path.exists() else place, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    return path
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well it becomes `path`, otherwise it is removed.
@@ -64,9 +81,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never a part, also after kill -9 or a power cut. A link stays one, and
     what is no regular file (a pipe, a device) is written to as it is.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise KilterError(f"Cannot write {path}: it is a directory and a file is due; name a file in it.")
+    path = due(path)
     if path.is_symlink():
         path = path.resolve()
     if path.exists() and not path.is_file():

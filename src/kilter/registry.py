@@ -13,11 +13,17 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from kilter.errors import KilterError, nearest
+
+# Types of options, for methods to name: a value out of range is refused in a sentence before anything runs.
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0)]
 
 WINGS = ("data", "training", "evaluation", "oversight", "inner", "interpret", "attacks")
 
@@ -79,11 +85,15 @@ class Method:
         fields: dict[str, Any] = {
             o.name: (o.type, ... if o.default is inspect.Parameter.empty else o.default) for o in self.options.values()
         }
-        return create_model(f"{self.id}_options", __config__=ConfigDict(extra="forbid"), **fields)
+        return create_model(f"{self.id}_options", __config__=STRICT, **fields)
 
     def check(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return `options` validated and completed with defaults; raise KilterError naming the nearest known option."""
         return validate(self.schema, options, f"method '{self.id}'")
+
+
+# Nobody means an option that is infinite or no number.
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def validate(schema: type[BaseModel], values: dict[str, Any], where: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def test_the_first_line_broken_and_rejects_of_an_earlier_reading_removed(tmp_pat
         (gzip.compress(LINE.encode() * 100)[:-20], "is not a whole gzip file"),
         (b"PAR1 and then nothing of the kind", "is not a whole Parquet file"),
         (b"[1, 2, 3]", "a number where an object is due"),
-        (b"[" * 100_000, "None of|not whole JSON"),
+        (b"[" * 100_000, "The one line of|not whole JSON"),
     ],
 )
 def test_a_file_that_holds_nothing_is_one_sentence(tmp_path: Path, content: bytes, said: str) -> None:

@@ -37,7 +37,7 @@ def test_what_is_left_out_is_noted_at_the_end(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     stream = Stream(path, want="demonstrations")
     assert len(list(stream)) == 6
-    assert stream.notes == ["6 groups: only the best response is kept"]
+    assert stream.notes == ["6 groups: only the best response is kept."]
 
 
 def test_what_could_not_be_used_at_all_is_refused_before_anything_is_done(tmp_path):

@@ -202,7 +202,7 @@ def test_a_dialogue_that_breaks_off(tmp_path: Path) -> None:
     assert read(tmp_path / "x.jsonl").records == [Prompt(turns)]
     reading = read(tmp_path / "x.jsonl", want="demonstrations")
     assert reading.records == [Demonstration(turns[:2])]
-    assert reading.notes == ["1 prompt: breaks off without an answer, so it is cut after the last one"]
+    assert reading.notes == ["1 prompt: breaks off without an answer, so it is cut after the last one."]
 
 
 @pytest.mark.parametrize("want", ["demonstrations", "groups", "prompts"])

@@ -10,6 +10,7 @@ import typer
 
 from kilter.cli.verbs import emit, verb
 from kilter.errors import KilterError
+from kilter.files import due
 
 if TYPE_CHECKING:
     from kilter.records import Group, Message, Prompt
@@ -50,6 +51,8 @@ def enter(app: typer.Typer) -> None:
         """Sample answers to a file of prompts, or to prompts given here."""
         if (prompts is None) == (not prompt):
             raise KilterError("Give the prompts as a file with --prompts FILE, or one by one with --prompt TEXT.")
+        if out is not None:
+            due(out)
         given: dict[str, Any] = {"top_p": top_p, "max_tokens": max_tokens, "seed": seed}
         if temperature is not None:
             given["temperature"] = temperature

@@ -12,6 +12,7 @@ import typer
 
 from kilter.cli import asking, flags, measured
 from kilter.cli.verbs import EXAMPLES, emit, epilog, interruptible, progress
+from kilter.files import due
 
 PANEL = "One step at a time"
 ABOUT = {
@@ -107,7 +108,7 @@ def _data(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
     from kilter.notes import tell
     from kilter.recipe import making
 
-    desk = asking.desk(given, given["out"], local=True)
+    desk = asking.desk(given, due(given["out"]), local=True)
     inputs = {name: given.get(name) for name in ("model", "records", "prompts")}
     if desk.dry:
         found = asking.rehearsed(making.rehearse(method, options, desk=desk, **inputs), desk.price)
@@ -137,7 +138,8 @@ def _train(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
     elif done.kept:
         print(f"This very run is finished, nothing was trained: {given['out']}")
     else:
-        print(f"{done.steps:,} steps, {done.tokens:,} tokens, {duration(cost['seconds'])}: {given['out']}")
+        steps = "1 step" if done.steps == 1 else f"{done.steps:,} steps"
+        print(f"{steps}, {done.tokens:,} tokens, {duration(cost['seconds'])}: {given['out']}")
 
 
 def _eval(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
@@ -146,7 +148,7 @@ def _eval(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
     from kilter.notes import tell
     from kilter.recipe import api
 
-    rejects = formats.rejects_beside(given["out"])
+    rejects = formats.rejects_beside(due(given["out"]))
     desk = asking.desk(given, given["out"], local=False)
     inputs = {name: given.get(name) for name in ("model", "records")}
     found = api.evaluate(method.id, rejects=rejects, journal=desk, **inputs, **options)

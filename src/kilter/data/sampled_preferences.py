@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Annotated
+
+from pydantic import Field
 
 from kilter.feedback import Annotators, WorldTruth
 from kilter.models.each import each
 from kilter.models.protocol import Model, Sampling
 from kilter.records import Group, Origin, Prompt
-from kilter.registry import method
+from kilter.registry import Amount, Count, Share, method
 from kilter.world import World
 
 
@@ -17,12 +20,12 @@ from kilter.world import World
 async def sampled_preferences(
     model: Model,
     *,
-    n: int = 1500,
-    k: int = 4,
-    temperature: float = 1.0,
-    max_tokens: int = 48,
-    values_share: float = 0.5,
-    noise: float = 0.1,
+    n: Count = 1500,
+    k: Annotated[int, Field(ge=2)] = 4,
+    temperature: Amount = 1.0,
+    max_tokens: Count = 48,
+    values_share: Share = 0.5,
+    noise: Share = 0.1,
     seed: int = 0,
 ) -> list[Group]:
     """Pairs of a model's own samples, compared by simulated annotators (Ouyang et al. 2022, §3.2; Dubois et al. 2023).

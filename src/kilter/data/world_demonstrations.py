@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from kilter.records import Demonstration
-from kilter.registry import method
+from kilter.registry import Count, Share, method
 from kilter.world import World
 
 
 @method("world-demonstrations", wing="data", survey="S1 §4.2, S2 §2.1")
 def world_demonstrations(
-    *,
-    n: int = 10_000,
-    values_share: float = 0.2,
-    careless: float = 0.05,
-    lenient: float = 0.3,
-    seed: int = 0,
+    *, n: Count = 10_000, values_share: Share = 0.2, careless: Share = 0.05, lenient: Share = 0.3, seed: int = 0
 ) -> list[Demonstration]:
     """Demonstrations of the bundled world, as people with known flaws would write them.
 

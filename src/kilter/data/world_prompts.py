@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from kilter.records import Prompt
-from kilter.registry import method
+from kilter.registry import Count, Share, method
 from kilter.world import World
 
 
 @method("world-prompts", wing="data", survey="S1 §4.3.1, S2 §3.2.1")
-def world_prompts(*, n: int = 2000, values_share: float = 0.5, seed: int = 0) -> list[Prompt]:
+def world_prompts(*, n: Count = 2000, values_share: Share = 0.5, seed: int = 0) -> list[Prompt]:
     """Prompts of the world's training split, without answers: what a policy learns on online.
 
     The world can judge every answer to them (`--feedback world`); they are other prompts than the demonstrations and

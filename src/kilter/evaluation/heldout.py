@@ -18,14 +18,14 @@ from kilter.models.drive import run
 from kilter.models.protocol import Model
 from kilter.notes import ended
 from kilter.records import Demonstration, Group, Message, Prompt, identify
-from kilter.registry import method
+from kilter.registry import Count, method
 
 Scored = tuple[float, int]  # Summed log-prob in nats, number of tokens.
 
 
 @method("heldout", wing="evaluation", paper="arXiv:2403.13787", survey="S1 §7, S2 §4")
 async def heldout(
-    model: Model, records: list[Demonstration | Group], *, n: int | None = None, seed: int = 0
+    model: Model, records: list[Demonstration | Group], *, n: Count | None = None, seed: int = 0
 ) -> Evaluation:
     """Evaluate a model on demonstrations and preferences that it was not trained on, by its log-probs alone.
 

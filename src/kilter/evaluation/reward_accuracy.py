@@ -12,7 +12,7 @@ from kilter.evaluation.statistics import summarize
 from kilter.feedback.reward_model import RewardModel, Steps
 from kilter.models.drive import run
 from kilter.records import Group, Prompt, identify
-from kilter.registry import method
+from kilter.registry import Count, method
 
 
 @method("reward-accuracy", wing="evaluation", paper="arXiv:2403.13787", survey="S1 §4.3.1")
@@ -20,7 +20,7 @@ async def reward_accuracy(
     model: Any,
     records: list[Group],
     *,
-    n: int | None = None,
+    n: Count | None = None,
     seed: int = 0,
     steps: Steps | None = None,
     separator: str = "\n",

@@ -8,7 +8,7 @@ from kilter.evaluation.statistics import summarize
 from kilter.models.each import each
 from kilter.models.protocol import Model, Sampling
 from kilter.records import Prompt
-from kilter.registry import method
+from kilter.registry import Amount, Count, method
 from kilter.world import FAMILIES, World
 
 # Families that are a dimension of their own are asked oftener, so that their intervals are narrow enough to compare.
@@ -19,7 +19,7 @@ SHARES = dict.fromkeys(FAMILIES, 1.0) | {
 
 @method("world", wing="evaluation", survey="S1 §7, S2 §4")
 async def world(
-    model: Model, *, n: int = 1500, temperature: float = 0.0, max_tokens: int = 48, seed: int = 0
+    model: Model, *, n: Count = 1500, temperature: Amount = 0.0, max_tokens: Count = 48, seed: int = 0
 ) -> Evaluation:
     """Evaluate a model on held-out prompts of the bundled world, where the truth of every answer is known.
 

@@ -77,7 +77,7 @@ def read(source: str | Path, *, want: Want | None = None, rejects: str | Path | 
     held = [record for record in kept if record is not None]
     if not held:
         raise KilterError(wrong_kind(str(source), reading, want))
-    return Reading(held, reading.shape, reading.rejected, [*reading.notes, *losses.sentences()])
+    return Reading(held, reading.shape, reading.rejected, [*reading.notes, *map(ended, losses.sentences())])
 
 
 def read_natural(source: str | Path, *, prefer: Want | None, rejects: str | Path | None) -> Reading:
@@ -216,7 +216,9 @@ def nothing(rejected: list[Reject], source: str, count: int | None = None) -> st
         return f"{source} is empty; give at least one record."
     first = rejected[0]
     where = ended(f"line {first.line.number}: {first.line.reason}")
-    return f"None of the {count or len(rejected)} lines of {source} could be read; mend the file, starting at {where}"
+    lines = count or len(rejected)
+    none = f"The one line of {source} cannot" if lines == 1 else f"None of the {lines} lines of {source} can"
+    return f"{none} be read; mend the file, starting at {where}"
 
 
 def wrong_kind(source: str, reading: Reading, want: Want) -> str:

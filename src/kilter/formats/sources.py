@@ -52,6 +52,8 @@ def tables(source: str | Path) -> list[Table]:
 
 
 def _tables(name: str) -> list[Table]:
+    if not name.strip():
+        raise KilterError("The name of a file is empty; name a file, a folder or a hub id.")
     path, _, entry = name.partition("#")
     here = Path(name) if Path(name).exists() else Path(path)
     if here.is_dir():
@@ -225,9 +227,10 @@ def _hopeless(path: Path, error: Exception, lines: list[Line]) -> str:
         return (
             f"{path} is not whole JSON: {_trouble(error)} at line {error.lineno}, column {error.colno}; mend it there."
         )
+    none = "The one line" if len(lines) == 1 else f"None of the {len(lines)} lines"
+    cannot = "cannot" if len(lines) == 1 else "can"
     return (
-        f"None of the {len(lines)} lines of {path} could be read (line {lines[0].number}: {lines[0].reason}); "
-        "give JSON, JSONL or Parquet."
+        f"{none} of {path} {cannot} be read (line {lines[0].number}: {lines[0].reason}); give JSON, JSONL or Parquet."
     )
 
 

@@ -12,6 +12,7 @@ from kilter.formats.kinds import as_kind
 from kilter.formats.reading import Reading, Reject, nothing, open_table, wrong_kind
 from kilter.formats.shape import KINDS, Losses, Want
 from kilter.formats.sources import tables
+from kilter.notes import ended
 from kilter.records import Record
 
 
@@ -44,7 +45,7 @@ class Stream(Iterator[Record]):
     @property
     def notes(self) -> list[str]:
         """Sentences on what was left out so far, but for the lines that could not be read."""
-        return [*(f"Left out: {error}" for error in self._failures), *self._losses.sentences()]
+        return [*(f"Left out: {error}" for error in self._failures), *map(ended, self._losses.sentences())]
 
     def __next__(self) -> Record:
         return next(self._records)

@@ -56,7 +56,11 @@ _COMMON = ("alpaca", "trl-preference", "messages", "sharegpt", "hh")
 
 def _no_shape(rows: list[Row], where: str) -> str:
     columns = list(dict.fromkeys(str(name) for row in rows for name in row))
-    there = ", ".join(columns[:12]) or "none"
+    if not columns:
+        return (
+            f"{where} holds objects without columns; give them instruction and output, or prompt, chosen and rejected."
+        )
+    there = ", ".join(columns[:12])
     best = max((s for s in SHAPES.values() if not s.only_for), key=lambda s: _likeness(s, columns))
     if _likeness(best, columns)[0] == 0:
         remedy = "rename them to instruction and output, or to prompt, chosen and rejected"

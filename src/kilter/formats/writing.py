@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kilter.errors import KilterError
-from kilter.files import replacing
+from kilter.files import due, replacing
 from kilter.formats.cells import one_line, pruned
 from kilter.formats.kinds import as_kind, made
 from kilter.formats.reading import read_natural, rejects_beside
@@ -183,7 +183,7 @@ def convert(source: str | Path, target: str | Path, to: str = "kilter") -> Conve
     Lines that cannot be read go to `<target>.rejects.jsonl`. Raises KilterError as `read` and `write` do.
     """
     shape = find_shape(to, written=True)
-    rejects = rejects_beside(target)
+    rejects = rejects_beside(due(target))
     reading = read_natural(source, prefer=_preferred(shape), rejects=rejects)
     lost = write(reading.records, target, shape.name)
     return Conversion(

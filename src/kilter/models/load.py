@@ -72,6 +72,8 @@ def checkpoint(name: str) -> Path:
             return _checked(folder, name)
     if name.startswith(SERVER):
         raise KilterError(f"'{name}' is a server, and weights are needed here; name a folder or a hub id.")
+    if not name.strip():
+        raise KilterError(f"The name of a model is empty; name {EXPECTED}.")
     path = Path(name).expanduser()
     if path.exists():
         return _checked(path, name)

@@ -84,6 +84,10 @@ def _plain(annotation: Any) -> str:
         return " | ".join(_plain(part) for part in typing.get_args(annotation))
     if annotation is type(None):
         return "None"
+    if origin is typing.Annotated:
+        return _plain(typing.get_args(annotation)[0])
+    if origin in (list, dict, tuple):
+        return f"{origin.__name__}[{', '.join(_plain(part) for part in typing.get_args(annotation))}]"
     if origin is not None:
         return str(annotation).replace("typing.", "")
     return getattr(annotation, "__name__", str(annotation))

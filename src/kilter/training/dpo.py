@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch.nn.functional import logsigmoid
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
 from kilter.engine.loop import Loss
-from kilter.registry import method
+from kilter.registry import Amount, method
 from kilter.training.objective import learns_from
 
 
@@ -18,9 +21,9 @@ def dpo(
     reference: LogProbs,
     group: Groups,
     *,
-    beta: float = 0.1,
-    label_smoothing: float = 0.0,
-    sft_weight: float = 0.0,
+    beta: Annotated[float, Field(gt=0)] = 0.1,
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0,
+    sft_weight: Amount = 0.0,
 ) -> Loss:
     """Direct preference optimisation (Rafailov et al. 2023).
 

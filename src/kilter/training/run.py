@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field, create_model
 
 from kilter import formats, registry
 from kilter.engine import adapters, loop
@@ -61,7 +61,7 @@ def options_of(method: Method) -> type[BaseModel]:
             shared[name].default = default
     settled = {name: (field.annotation, field) for name, field in shared.items() if name not in own}
     fields: dict[str, Any] = {**own, **settled}
-    return create_model(f"{method.id}_training_options", __config__=ConfigDict(extra="forbid"), **fields)
+    return create_model(f"{method.id}_training_options", __config__=registry.STRICT, **fields)
 
 
 def _fields(method: Method) -> dict[str, Any]:
