@@ -8,7 +8,10 @@ from aiohttp import web
 
 
 class FakeServer:
-    """`trouble` is what the next requests get, in order: a status, "drop" or "slow"; then answers come."""
+    """`trouble` is what the next requests get, in order; then answers come.
+
+    It is a status, a status and what is told with it, "drop", "slow", or the text of a reply that is none.
+    """
 
     def __init__(self, trouble=(), *, most=None, key=None, prompt_logprobs=False, one_at_a_time=False, refuses=()):
         self.trouble = list(trouble)
@@ -41,9 +44,12 @@ class FakeServer:
             return web.Response()
         if trouble == "slow":
             await asyncio.sleep(5)
+        elif isinstance(trouble, str):
+            return web.Response(text=trouble, content_type="application/json")
         elif trouble:
+            trouble, told = trouble if isinstance(trouble, tuple) else (trouble, f"trouble {trouble}")
             headers = {"Retry-After": "0.05"} if trouble == 429 else {}
-            return web.json_response({"error": {"message": f"trouble {trouble}"}}, status=trouble, headers=headers)
+            return web.json_response({"error": {"message": told}}, status=trouble, headers=headers)
         if self.most and self.inside > self.most:
             return web.json_response({"error": {"message": "too many"}}, status=429, headers={"Retry-After": "0.01"})
         for name in self.refuses:

@@ -1,12 +1,13 @@
 """The client of OpenAI-compatible servers, against a server that fails as real ones do."""
 
 import asyncio
+import json
 import warnings
 
 import pytest
 from fake_server import FakeServer, serving
 
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.models import line, server
 from kilter.models.load import load
 from kilter.models.protocol import Sampling
@@ -52,7 +53,16 @@ def test_an_answer_has_what_was_asked_for():
     assert "top_k" not in body
 
 
-@pytest.mark.parametrize("trouble", [[429, 429], [503, 500, 502], ["drop", "drop"], [429, "drop", 503]])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        [429, 429],
+        [503, 500, 502],
+        ["drop", "drop"],
+        [429, "drop", 503],
+        ['{"choices": [{"mess', "[]", "null", "<html>"],
+    ],
+)
 def test_what_passes_is_tried_again(trouble):
     server = FakeServer(trouble)
     [answer] = talk(server, ask)
@@ -129,6 +139,105 @@ def test_a_server_that_is_not_there_is_told_at_once():
         asyncio.run(ask(load("http://127.0.0.1:9/v1#x")))
     with pytest.raises(KilterError, match="no address"):
         Server("http://#x")
+
+
+def test_what_ends_the_run_and_what_sets_one_request_aside():
+    """A refusal of this request leaves the others alone; a key, a bill or an absent model concerns them all."""
+    for trouble, says in [
+        ((400, "context length is 4096 tokens"), "refuses a request"),
+        ((413, "too large"), "refuses a request"),
+        ((422, "no"), "refuses"),
+    ]:
+        with pytest.raises(SetAside, match=says) as told:
+            talk(FakeServer([trouble]), ask)
+        assert told.value.rule == "refused"
+    for trouble, says in [
+        ((402, "add credit"), "wants to be paid first"),
+        ((401, "no"), "another key"),
+        ((429, "You exceeded your current quota (insufficient_quota)"), "account is used up"),
+    ]:
+        with pytest.raises(KilterError, match=says) as told:
+            talk(FakeServer([trouble] * 9), ask)
+        assert not isinstance(told.value, SetAside)
+
+
+def test_what_keeps_failing_is_set_aside_until_all_fail(monkeypatch):
+    with pytest.raises(SetAside, match="failed 8 times in a row, last: 500"):
+        talk(FakeServer([500] * 8), ask)
+    monkeypatch.setattr(line, "HOPELESS", 3)
+
+    async def use(model):
+        return await asyncio.gather(*(ask(model) for _ in range(5)), return_exceptions=True)
+
+    found = talk(FakeServer([500] * 999), use)
+    assert [isinstance(error, SetAside) for error in found].count(False) >= 3
+    assert "failed 3 requests in a row, last: 500" in str(next(e for e in found if not isinstance(e, SetAside)))
+
+
+def test_a_server_that_dies_is_told():
+    async def main():
+        async with serving(FakeServer()) as address:
+            model = Server(address + "#echo-1")
+            await ask(model)
+        with pytest.raises(KilterError, match=r"answers no more \(.*\); start it again, then go on") as told:
+            await ask(model)
+        assert not isinstance(told.value, SetAside)
+
+    asyncio.run(main())
+
+
+def test_an_answer_of_ten_megabytes_is_not_read():
+    huge = '{"choices": [{"message": {"content": "' + "x" * 10_000_000 + '"}}]}'
+    with pytest.raises(SetAside, match=r"sent more than 1\.0 MiB") as told:
+        talk(FakeServer([huge]), ask)
+    assert told.value.rule == "too long"
+
+
+@pytest.mark.parametrize(
+    "reply", ['{"choices": [7]}', '{"choices": [{"message": {"content": [1]}}]}', '{"choices": {}}']
+)
+def test_an_answer_of_another_build_is_set_aside(reply):
+    with pytest.raises(SetAside, match=r"not built like OpenAI's|sent no answer"):
+        talk(FakeServer([reply]), ask)
+
+
+def test_how_an_answer_ended():
+    def reply(reason, content="well"):
+        choice = {"message": {"content": content}, "finish_reason": reason}
+        return json.dumps({"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 3}})
+
+    async def use(model):
+        return [(await ask(model))[0].finish_reason for _ in range(4)], model.usage
+
+    reasons = ["stop", "length", "content_filter", None]
+    found, usage = talk(FakeServer([reply(reason) for reason in reasons]), use)
+    assert found == ["stop", "length", "filter", "stop"]
+    assert (usage.requests, usage.retries, usage.prompt_tokens, usage.completion_tokens) == (4, 0, 20, 12)
+    assert talk(FakeServer([reply("stop", "half \ud83d")]), ask)[0].text == "half \ufffd"
+
+
+def test_an_option_is_left_out_only_once_that_has_helped():
+    """A refusal may quote the request, and with it the names of options that are not to blame."""
+    quoted = (400, "messages: too long; input: {'seed': 3, 'logprobs': true}")
+    server = FakeServer([quoted] * 2)
+
+    async def use(model):
+        with pytest.raises(SetAside, match="too long"):
+            await ask(model)
+        return await ask(model)
+
+    [answer] = talk(server, use)
+    assert answer.logprobs
+    assert server.bodies[-1]["seed"] == 3
+
+
+def test_a_proxy_is_looked_for_once(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert talk(FakeServer(), ask)[0].text
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(KilterError, match="No server answers"):
+        talk(FakeServer(), ask)
 
 
 def test_scores_are_those_of_the_response():
