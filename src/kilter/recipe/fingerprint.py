@@ -14,6 +14,7 @@ from kilter.records import identify
 from kilter.registry import Method
 from kilter.store import hash_path
 
+SOURCES = ("*.py", "*.jinja")
 BELOW = ("feedback", "models", "engine", "world")
 
 
@@ -27,6 +28,7 @@ def of_step(step: Step, earlier: dict[str, str], files: Files) -> str:
         {name: str(value) for name, value in step.options.items()},
         {label: _read(reference, earlier, files.model) for label, reference in step.models.items()},
         _read(step.records, earlier, files.data) if step.records else None,
+        *[[name, _read(reference, earlier, files.model)] for name, reference in step.named.items()],
     )
 
 
@@ -42,7 +44,8 @@ def source(method: Method) -> str:
     """
     package = Path(kilter.__file__).parent
     own = inspect.getsourcefile(method.function)
-    files = [file for part in (method.wing, *BELOW) for file in sorted((package / part).rglob("*.py"))]
+    parts = [package / part for part in (method.wing, *BELOW)]
+    files = [file for part in parts for suffix in SOURCES for file in sorted(part.rglob(suffix))]
     digest = hashlib.sha256()
     for file in [*files, *([Path(own)] if own else [])]:
         digest.update(file.read_bytes())
@@ -61,9 +64,12 @@ class Files:
 
     def model(self, name: str) -> str:
         """Return the hash of a checkpoint's files, an adapter's with its base's; a server stands for itself."""
-        from kilter.models.load import folders
+        from kilter.models.load import SERVER, folders
+        from kilter.models.mixed import is_mixture, parts
 
-        if name.startswith(("http://", "https://")):
+        if is_mixture(name):
+            return " ".join([name, *map(self.model, parts(name))])
+        if name.startswith(SERVER):
             return name
         return " ".join(self._content(folder) for folder in folders(name))
 

@@ -32,6 +32,7 @@ class Step:
     options: dict[str, Any]
     models: dict[str, Reference] = field(default_factory=dict)
     records: Reference | None = None
+    named: dict[str, Reference] = field(default_factory=dict)  # earlier stages that options name, by that name
 
 
 def plan(recipe: Recipe) -> list[Step]:
@@ -40,17 +41,43 @@ def plan(recipe: Recipe) -> list[Step]:
     for name, stage in recipe.stages.items():
         with within(name):
             method = registry.find(stage.method, WING[stage.kind])
-            given = options.complete(method, stage.options, recipe.seed)
+            given = options.complete(method, _told(name, stage, method), recipe.seed)
         models = _models(name, stage, steps, recipe)
         records = _records(name, stage, steps, recipe)
         _supplied(name, stage, method, models, records)
-        steps.append(Step(name, stage.kind, method, given, models, records))
+        named = _named(name, given, steps, recipe) if stage.kind == "train" else {}
+        steps.append(Step(name, stage.kind, method, given, models, records, named))
     return steps
+
+
+def _told(name: str, stage: Stage, method: registry.Method) -> dict[str, Any]:
+    """Return the options of a stage, with the feedback that stands beside them among them."""
+    if stage.feedback is None:
+        return stage.options
+    if "feedback" not in options.names(method):
+        raise KilterError(f"method '{method.id}' takes no feedback; take that key out of the stage.")
+    if "feedback" in stage.options:
+        raise KilterError("it has feedback twice, in the stage and in its options; leave one of them.")
+    return {**stage.options, "feedback": stage.feedback}
+
+
+def _named(name: str, given: dict[str, Any], steps: list[Step], recipe: Recipe) -> dict[str, Reference]:
+    """Return the stages whose models a training's feedback and critic are."""
+    from kilter.feedback.named import is_own
+
+    wanted = [judge for judge in _judges(given) if not is_own(judge)] + [given.get("critic") or ""]
+    return {judge: _reference(name, judge, "train", steps, recipe) for judge in wanted if judge in recipe.stages}
+
+
+def _judges(given: dict[str, Any]) -> list[str]:
+    feedback = given.get("feedback") or ()
+    return [feedback] if isinstance(feedback, str) else list(feedback)
 
 
 def check_literals(steps: list[Step]) -> None:
     """Raise KilterError for a model or a file that the steps name and that is not there or cannot be read."""
-    from kilter.models.load import checkpoint
+    from kilter.models.load import SERVER, checkpoint
+    from kilter.models.mixed import parts
 
     seen: set[str] = set()
     for step in steps:
@@ -58,10 +85,21 @@ def check_literals(steps: list[Step]) -> None:
             for reference in step.models.values():
                 if not reference.stage and reference.name not in seen:
                     seen.add(reference.name)
-                    if step.kind == "train" or not reference.name.startswith(("http://", "https://")):
-                        checkpoint(reference.name)
+                    for name in [reference.name] if step.kind == "train" else parts(reference.name):
+                        if step.kind == "train" or not name.startswith(SERVER):
+                            checkpoint(name)
+            _check_feedback(step)
             if step.records is not None and not step.records.stage:
-                formats.read(step.records.name, want=options.wanted(step.method))
+                formats.Stream(step.records.name, want=options.wanted(step.method))
+
+
+def _check_feedback(step: Step) -> None:
+    """Raise KilterError for feedback of a step that is neither an earlier stage's model nor there by itself."""
+    from kilter.feedback.named import admit
+
+    for name in _judges(step.options) if step.kind == "train" else ():
+        if name not in step.named:
+            admit(name)
 
 
 def _models(name: str, stage: Stage, steps: list[Step], recipe: Recipe) -> dict[str, Reference]:

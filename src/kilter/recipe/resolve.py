@@ -180,7 +180,7 @@ def _beside(stage: dict[str, Any], home: Path, stages: Mapping[str, Any]) -> Non
             return name
         return str(home / name)
 
-    for key in ("model", "records"):
+    for key in ("model", "records", "feedback"):
         if key in stage:
             stage[key] = found(stage[key])
     if isinstance(stage.get("models"), dict):

@@ -35,6 +35,10 @@ class Stage(BaseModel):
     model: str | None = Field(None, description="An earlier train stage, ${input}, folder, hub id or server URL.")
     models: dict[Name, str] | None = Field(None, description="Of an eval stage: a label and a model each, base first.")
     records: str | None = Field(None, description="An earlier data stage, ${input}, file, folder or hub id.")
+    feedback: str | dict[str, float] | None = Field(
+        None,
+        description="What rewards samples: world, a rule, a reward model or an earlier stage; or weights of several.",
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="The method's options; see `kilter show METHOD`.")
 
     @property
@@ -147,6 +151,8 @@ def json_schema() -> dict[str, Any]:
 
 def _options(method: registry.Method) -> dict[str, Any]:
     schema = schema_of(method).model_json_schema()
+    # It may stand beside the options.
+    schema["required"] = [name for name in schema.get("required", []) if name != "feedback"]
     for option in schema.get("properties", {}).values():
         # An option may also be written `${input}`.
         told = {key: option.pop(key) for key in ("title", "description", "default") if key in option}

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from kilter import formats
-from kilter.errors import KilterError
 from kilter.evaluation import result
-from kilter.models.load import load
-from kilter.models.protocol import cuts, used
+from kilter.models.desk import Desk
+from kilter.recipe.calling import call
+from kilter.recipe.making import make_file
 from kilter.recipe.options import wanted
 from kilter.recipe.plan import Reference, Step
 from kilter.recipe.schema import Kind
 from kilter.recipe.wait import wait
+from kilter.store.rejects import Rejects
 
 RECORDS = "records.jsonl"
+JUDGES = {"feedback", "critic"}  # options of training that may name an earlier stage
+JOURNAL = "journal.sqlite"  # of all stages together: a stage that begins anew finds the answers that still hold
 
 
 def _path(reference: Reference, run: Path) -> str:
@@ -24,25 +27,33 @@ def _path(reference: Reference, run: Path) -> str:
     return str(run / "stages" / reference.name) if reference.stage else reference.name
 
 
+def _source(reference: Reference, run: Path) -> str:
+    """The file, folder or hub id of the records that a stage reads."""
+    return str(Path(_path(reference, run)) / RECORDS) if reference.stage else reference.name
+
+
 def _records(step: Step, folder: Path, run: Path) -> tuple[Any, list[str]]:
     """The records that the step reads, or None, and what to say of them; broken lines go to rejects.jsonl."""
     if step.records is None:
         return None, []
-    source = Path(_path(step.records, run)) / RECORDS if step.records.stage else step.records.name
-    reading = formats.read(source, want=wanted(step.method), rejects=folder / "rejects.jsonl")
+    reading = formats.read(_source(step.records, run), want=wanted(step.method), rejects=folder / "rejects.jsonl")
     return reading.records, reading.notes
 
 
 def make(step: Step, folder: Path, run: Path) -> dict[str, Any]:
-    """A data stage: call the method, keep its records as `records.jsonl`."""
-    given, notes = _records(step, folder, run)
-    model = load(_path(step.models["model"], run)) if step.models else None
-    have = {"model": model, "records": given}
-    records = wait(step.method.function(*(have[name] for name in step.method.inputs), **step.options))
-    if not records:
-        raise KilterError(f"Method '{step.method.id}' made no records at all; look at its options and at what it read.")
-    formats.write(records, folder / RECORDS)
-    return {"records": len(records), "tokens": getattr(model, "tokens", None), "notes": [*notes, *cuts(used(model))]}
+    """A data stage: call the method, keep its records as `records.jsonl`, its models' answers in the run's journal."""
+    desk = Desk(run / JOURNAL, local=True, purpose=step.name)
+    made = make_file(
+        step.method,
+        step.options,
+        out=folder / RECORDS,
+        rejects=folder / "rejects.jsonl",
+        desk=desk,
+        model=_path(step.models["model"], run) if step.models else None,
+        records=_source(step.records, run) if step.records else None,
+    )
+    asked = {"account": made.account} if made.account["requests"] else {}
+    return {"records": made.records, "tokens": desk.usage.tokens or None, "notes": made.notes, **asked}
 
 
 def fit(step: Step, folder: Path, run: Path) -> dict[str, Any]:
@@ -52,8 +63,18 @@ def fit(step: Step, folder: Path, run: Path) -> dict[str, Any]:
     records, notes = _records(step, folder, run)
     model = _path(step.models["model"], run)
     # The runner says the notes when the stage is done, with those on reading.
-    done = train(step.method.id, model=model, data=records, out=folder, say=lambda notes: None, **step.options)
+    given = {**step.options}
+    for name in JUDGES & given.keys():
+        given[name] = _named(given[name], step, run)
+    done = train(step.method.id, model=model, data=records, out=folder, say=lambda notes: None, **given)
     return {"steps": done.steps, "tokens": done.tokens, "notes": [*notes, *done.notes]}
+
+
+def _named(value: Any, step: Step, run: Path) -> Any:
+    """Put the path in the place of the name of an earlier stage, which an option may be or weigh."""
+    if isinstance(value, dict):
+        return {_named(name, step, run): weight for name, weight in value.items()}
+    return _path(step.named[value], run) if isinstance(value, str) and value in step.named else value
 
 
 def measure(step: Step, folder: Path, run: Path) -> dict[str, Any]:
@@ -65,14 +86,15 @@ def measure(step: Step, folder: Path, run: Path) -> dict[str, Any]:
         if page.exists():
             tokens += result.read(page).tokens or 0
             continue
-        model = load(_path(reference, run))
-        have = {"model": model, "records": records}
-        evaluation = wait(step.method.function(*(have[name] for name in step.method.inputs), **step.options))
-        evaluation.notes = [*evaluation.notes, *cuts(used(model))]
-        evaluation.tokens = getattr(model, "tokens", None)
-        result.write(evaluation, page)
-        tokens += evaluation.tokens or 0
-        del model, have  # one model in memory at a time
+        # One model in memory at a time: all that holds it is gone before the next is loaded.
+        with Desk(run / JOURNAL, purpose=f"{step.name} {label}"), Rejects(folder / f"{label}.rejects.jsonl") as kept:
+            begun = call(step.method, step.options, model=_path(reference, run), records=records, rejects=kept)
+            evaluation = wait(begun.made())
+            evaluation.notes = [*evaluation.notes, *begun.notes(), *kept.sentences()]
+            evaluation.tokens = begun.usage.tokens or None
+            result.write(evaluation, page)
+            tokens += evaluation.tokens or 0
+            del begun
     return {"models": len(step.models), "tokens": tokens or None, "notes": notes}
 
 
