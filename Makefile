@@ -46,6 +46,7 @@ $(VENV)/.docs-$(PINS): $(VENV)/.installed-$(PINS)
 
 docs: $(VENV)/.docs-$(PINS)  ## build the documentation into site/
 	@$(BIN)/kilter methods --markdown > docs/methods.md
+	@$(BIN)/python docs/readme_methods.py
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "The documentation is in site/index.html"
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from kilter import registry
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
@@ -25,3 +27,10 @@ def test_the_tests_that_are_named_exist():
             assert f"def {name}(" in defined, f"{page.name} names {name}"
         for file in re.findall(r"`(tests/[\w/.]+?\.py)(?:::\w+)?`", page.read_text(encoding="utf-8")):
             assert (ROOT / file).exists(), f"{page.name} names {file}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
+def test_the_readmes_name_every_method(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    missing = [method.id for method in registry.methods() if f"`{method.id}`" not in text]
+    assert not missing, f"run `make docs`: {name} does not name {', '.join(missing)}"
