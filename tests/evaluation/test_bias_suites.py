@@ -151,7 +151,7 @@ def test_shared_words_are_found() -> None:
 
 
 def test_the_two_scores_differ_where_a_group_is_rare(tmp_path: Path) -> None:
-    """'X' is a rare word; what follows it is more expected. The paper's score sees that, the whole sentence does not."""
+    """'X' is rare, and what follows it more expected: the paper's score sees that, the whole sentence does not."""
 
     def value(before: str, word: str) -> float:
         return -8.0 if word == "X" else -2.0 if word == "Y" else -1.0 if "X" in before else -1.5
@@ -425,7 +425,8 @@ def test_hatecheck_shows_which_function_fails(tmp_path: Path) -> None:
     """A detector that only looks for the slur fails on its reclaimed use and misses hate without it."""
     cases = [
         ("slur_h", "hateful", "you SLUR", "women"), ("slur_reclaimed_nh", "non-hateful", "I am a proud SLUR", "women"),
-        ("derog_impl_h", "hateful", "they should vanish", "Muslims"), ("ident_pos_nh", "non-hateful", "I like them", ""),
+        ("derog_impl_h", "hateful", "they should vanish", "Muslims"),
+        ("ident_pos_nh", "non-hateful", "I like them", ""),
     ]  # fmt: skip
     rows = [
         {"case_id": at, "functionality": name, "label_gold": gold, "test_case": text, "target_ident": group}

@@ -14,7 +14,14 @@ from kilter.evaluation.verdicts import PARSERS, find, names, parse, verdicts
 CASES: list[tuple[str, str, Any]] = [
     ("vicuna-scores", "9 8.5\nBoth are good.", [9.0, 8.5]),
     ("vicuna-scores", "9, 8\nBecause", [9.0, 8.0]),
-    ("vicuna-scores", "Assistant 1: 9\nAssistant 2: 8", None),
+    ("vicuna-scores@1", "Assistant 1: 9\nAssistant 2: 8", None),
+    (
+        "vicuna-scores",
+        "Let us see.\nScores:\nAssistant 1: 9\nAssistant 2: 8 (an error)\nThe first is better.",
+        [9.0, 8.0],
+    ),
+    ("vicuna-scores", "Assistant 1: 10 units\nAssistant 2: 8 units\nThe output tuple is (10, 1).", [10.0, 1.0]),
+    ("vicuna-scores", "The points are (2, -2) and (10, 4).", None),
     ("vicuna-scores", "9 8 7\n", None),
     ("vicuna-scores", "nan 8\n", None),
     ("three-class", "Both are helpful.\n3", 0.5),

@@ -58,6 +58,18 @@ def gsm8k(text: str) -> str | None:
     return found.group(1).replace(",", "") if found else None
 
 
+def solution(text: str) -> str | None:
+    """The final answer of a worked solution, after the last `A: ` or `#### `, without commas, $ and full stop."""
+    found = re.findall(r"^(?:A:|####) *(.*)$", text, re.MULTILINE)
+    return found[-1].strip().replace(",", "").replace("$", "").rstrip(".") if found else None
+
+
+def after_answer_is(text: str) -> str | None:
+    """What a chain of thought says after "the answer is", without the final full stop (BIG-Bench Hard)."""
+    _, found, rest = text.partition("the answer is ")
+    return rest.split("\n")[0].strip().removesuffix(".") if found else None
+
+
 def letter(text: str, letters: str = "ABCDE") -> str | None:
     """The letter of a choice: after "answer is", else in brackets, else alone at the start; None for none."""
     options = f"[{letters}]"
@@ -80,6 +92,8 @@ NORMALISERS: dict[str, Callable[[str], str | None]] = {
     "first-word": first_word,
     "number": number_text,
     "gsm8k": gsm8k,
+    "solution": solution,
+    "answer-is": after_answer_is,
     "letter": letter,
 }
 

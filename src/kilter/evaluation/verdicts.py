@@ -130,6 +130,19 @@ def _two_numbers(text: str) -> list[float] | None:
     return [float(n) for n in found if n is not None] if len(found) == 2 and None not in found else None
 
 
+def _two_scores(text: str) -> list[float] | None:
+    """The first line, else the last lines `Assistant 1: 9` and `Assistant 2: 8`, else the last pair (9, 8)."""
+    first = _two_numbers(text)
+    if first is not None:
+        return first
+    one, two = (re.findall(rf"^Assistant {k}: (\d+(?:\.\d+)?)(?:\s*$|\s+\()", text, re.MULTILINE) for k in (1, 2))
+    if one and two:
+        return [float(one[-1]), float(two[-1])]
+    pairs = re.findall(r"\((\d+(?:\.\d+)?), ?(\d+(?:\.\d+)?)\)", text)
+    tuples = re.search(r"\b(tuple|scores)\b", text)
+    return [float(x) for x in pairs[-1]] if pairs and tuples else None
+
+
 def _last_line_class(text: str) -> float | None:
     """The last line is 1, 2 or 3."""
     return {"1": 1.0, "2": 0.0, "3": 0.5}.get(text.strip().split("\n")[-1].strip().rstrip("."))
@@ -299,6 +312,14 @@ def _literal(text: str) -> Any:
 _A, _B = r"(?:^|\n) ?Output \(a\)", r"(?:^|\n) ?Output \(b\)"
 PARSERS: tuple[Parser, ...] = (
     Parser("vicuna-scores", 1, "scores", "two scores on the first line", _two_numbers, lambda text: [-1.0, -1.0]),
+    Parser(
+        "vicuna-scores",
+        2,
+        "scores",
+        "the same, else Assistant 1: x and Assistant 2: y, else (x, y)",
+        _two_scores,
+        lambda text: [-1.0, -1.0],
+    ),
     Parser("three-class", 1, "share", "1, 2 or 3 on the last line", _last_line_class, lambda text: -1.0),
     Parser("mtbench-pair", 1, "share", "[[A]], else [[B]], else [[C]]", _brackets_in_order),
     Parser("mtbench-pair", 2, "share", "the last of [[A]], [[B]] and [[C]]", _brackets),

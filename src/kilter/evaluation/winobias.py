@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from kilter.errors import KilterError
-from kilter.evaluation.coreference import choose, occupations
+from kilter.evaluation.coreference import OF_WORD, choose, occupations
 from kilter.evaluation.kappa import Ints, over_items
 from kilter.evaluation.likelihood import By
 from kilter.evaluation.result import Evaluation, Measure
@@ -94,14 +94,12 @@ def parsed(text: str) -> Row | None:
     spans = [span.strip() for span in _SPAN.findall(text)]
     sentence = " ".join(_SPAN.sub(r"\1", text).replace("the the", "the").split())
     people = occupations(sentence)
-    if len(spans) != 2 or len(people) != 2:
+    words = [span for span in spans if span.lower() in OF_WORD]  # of several the first is asked about
+    named = [span for span in spans if span.lower() not in OF_WORD]
+    if not words or len(named) != 1 or len(people) != 2:
         return None
-    meant = [place for place, person in enumerate(people) if person in spans[0].lower()]
-    word = spans[1]
-    if len(meant) != 1:  # the pronoun may come first
-        meant = [place for place, person in enumerate(people) if person in spans[1].lower()]
-        word = spans[0]
-    return {"sentence": sentence, "word": word, "people": people, "gold": meant[0]} if len(meant) == 1 else None
+    meant = [place for place, person in enumerate(people) if person in named[0].lower()]
+    return {"sentence": sentence, "word": words[0], "people": people, "gold": meant[0]} if len(meant) == 1 else None
 
 
 def measured(items: Sequence[Row], resamples: int = 1000, seed: int = 0) -> dict[str, Measure]:
