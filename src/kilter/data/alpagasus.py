@@ -90,7 +90,7 @@ def _grader(model: Model, dimension: str, max_tokens: int):  # type: ignore[no-u
 
 
 def grade_in(reply: str) -> float:
-    """Return the grade (0 to 5) of a judge's reply: what its first line begins with, else what follows "score", else -1.
+    """Return the grade (0 to 5) of a judge's reply: what its first line begins with or follows "score", else -1.
 
     A first line that begins with a number counts if the number stands for itself ("4.5", "4.5/5", "4.5 out of 5, for
     ..."). A number that is no grade, over 5 or below 0, is none.

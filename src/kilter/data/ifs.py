@@ -112,7 +112,7 @@ def cut(text: str, draw: random.Random) -> tuple[str, str]:
 
 
 def score(groups: Sequence[Group]) -> Score:
-    """Return IFS from what `ifs` made: share of fragments times IFS_partial + share of whole requests times IFS_full."""
+    """Return IFS of what `ifs` made: share of fragments times IFS_partial + that of whole requests times IFS_full."""
 
     def share(these: Sequence[Group]) -> float | None:
         labels = [bool(group.labels[0]) for group in these if group.labels]
