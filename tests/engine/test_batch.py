@@ -95,3 +95,20 @@ def test_every_process_gets_as_many_micro_batches(ranks):
     assert len({len(hand) for hand in hands}) == 1
     assert sorted(i for hand in hands for batch in hand for i in batch) == [0, 1, 2, 3]
     assert all(hand for hand in hands)
+
+
+def test_what_was_sampled_stands_beside_its_tokens():
+    masks = [[True, True], [True, False, True]]
+    info = {"rewards": [1.0, 0.5], "cut": [0, 1], "behaviour": [np.array([-1.0, -2.0]), [-3.0, -4.0]]}
+    one = Tree([1, 2], [[3, 4], [5, 6, 7]], masks, info=info)
+    two = Tree([1], [[8]], [[False]], info={"rewards": [0.0], "cut": [0], "behaviour": [[]]})
+    batch = collate([one, two])
+    assert batch.groups.behaviour.tolist() == [-1, -2, -3, -4]
+    assert batch.owner.tolist() == [0, 0, 1, 1]
+    assert batch.groups.rewards.tolist() == [1.0, 0.5, 0.0]
+    assert batch.groups.cut.tolist() == [0, 1, 0]
+    assert batch.groups.values is None
+    assert collate([one, Tree([1], [[8]], [[False]])]).groups.behaviour is None
+    two.info["behaviour"] = [[-1.0]]
+    with pytest.raises(ValueError, match="'behaviour' for other tokens"):
+        collate([one, two])

@@ -113,7 +113,10 @@ class Ragged:
 
 
 def collate(trees: Sequence[Tree]) -> Ragged:
-    """Lay `trees` out as one ragged batch on the CPU. Raises ValueError on a response without tokens."""
+    """Lay `trees` out as one ragged batch on the CPU.
+
+    Raises ValueError on a response without tokens, and on numbers for its tokens that are more or fewer than those.
+    """
     tokens: list[np.ndarray] = []
     positions: list[np.ndarray] = []
     before: list[np.ndarray] = []  # flat index of the state that predicts each scored token
@@ -161,7 +164,7 @@ def collate(trees: Sequence[Tree]) -> Ragged:
         targets=torch.from_numpy(flat[_joined(scored)]),
         owner=torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)),
         lengths=torch.tensor(lengths, dtype=torch.long),
-        groups=_groups(trees),
+        groups=_groups(trees, lengths),
         leaves=tuple(leaves),
         marks=torch.from_numpy(_joined(marks)),
         mark_owner=torch.from_numpy(np.repeat(np.arange(len(marks)), [len(places) for places in marks])),
@@ -212,7 +215,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts).astype(np.int64, copy=False) if parts else np.empty(0, dtype=np.int64)
 
 
-def _groups(trees: Sequence[Tree]) -> Groups:
+def _groups(trees: Sequence[Tree], lengths: Sequence[int]) -> Groups:
     pairs: list[tuple[int, int]] = []
     group_of: list[int] = []
     for g, tree in enumerate(trees):
@@ -229,17 +232,19 @@ def _groups(trees: Sequence[Tree]) -> Groups:
         ),
         rewards=_told(tree.info.get("rewards") for tree in trees),
         cut=_told(tree.info.get("cut") for tree in trees),
-        **{name: _by_token(trees, name) for name in BY_TOKEN},
+        **{name: _by_token(trees, name, lengths) for name in BY_TOKEN},
     )
 
 
-def _by_token(trees: Sequence[Tree], name: str) -> Tensor | None:
+def _by_token(trees: Sequence[Tree], name: str, lengths: Sequence[int]) -> Tensor | None:
     """Return the numbers [P] that trees bring for their scored tokens, an array a response; None where one has none."""
     found: list[np.ndarray] = []
     for tree in trees:
         if (given := tree.info.get(name)) is None:
             return None
         found += [np.asarray(numbers, dtype=np.float32) for numbers in given]
+    if [len(numbers) for numbers in found] != list(lengths):
+        raise ValueError(f"A tree brings '{name}' for other tokens than are scored in it.")
     return torch.from_numpy(np.concatenate(found)) if found else None
 
 
