@@ -112,6 +112,17 @@ def test_the_reference_is_the_same_weights_with_the_adapter_off(tmp_path, monkey
         assert done.losses[0] == pytest.approx(math.log(2), abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_bf16_it_learns_nearly_the_same(tmp_path, kind):
+    one, two = (
+        train(make(), pair_trees(8), dpo, options(kind, precision=each, adapter_dropout=None), tmp_path / each)
+        for each in ("fp32", "bf16")
+    )
+    assert one.losses != two.losses
+    assert one.losses == pytest.approx(two.losses, abs=0.08)
+    assert all(value.dtype == torch.float32 for value in load_file(two.out / "adapter_model.safetensors").values())
+
+
 def test_the_reference_of_an_adapter_that_goes_on_is_the_adapter_as_it_was():
     model, trees = stirred(attached("lora", adapter_dropout=0.0)), some_trees()
     model.fresh = False
@@ -192,7 +203,10 @@ def test_a_run_that_was_stopped_continues_to_the_same_bits(tmp_path, setting, ma
     with pytest.raises(Stop):
         run(tmp_path / "parts", at=6)
     [state] = (tmp_path / "parts").glob("state-*")
-    assert not any("base_layer" in name or "lm_head" in name for name in load_file(state / "model.safetensors"))
+    held, moments = load_file(state / "model.safetensors"), load_file(state / "optimizer.safetensors")
+    assert not any("base_layer" in name or "lm_head" in name for name in held)
+    means = [moment for name, moment in moments.items() if name.endswith(".exp_avg")]
+    assert sum(moment.numel() for moment in means) == sum(value.numel() for value in held.values())
     found = run(tmp_path / "parts")
     assert found.losses == expected.losses
     assert torch.equal(weights(tmp_path / "parts"), weights(tmp_path / "whole"))

@@ -286,6 +286,14 @@ def test_a_recipe_of_adapters(place, tmp_path):
     assert kilter.sample(str(stages / "sft"), ["what is 1 + 1?"], max_tokens=2)
 
 
+def test_a_recipe_with_settings_that_exclude_each_other_does_not_begin(place, tmp_path):
+    recipe = yaml.safe_load(RECIPE.replace("TINY", str(place / "tiny")).replace("TALKS", str(place / "talks.jsonl")))
+    recipe["stages"]["dpo"]["options"] = {"adapter": "prompt", "merge": True}
+    with pytest.raises(KilterError, match="Stage 'dpo': merge puts an adapter into the weights"):
+        kilter.run(recipe, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_command_line(place, tmp_path):
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in FAST.items()]
     words = ["train", "dpo", "--model", place / "tiny", "--data", place / "pairs.jsonl", "--out", tmp_path / "out"]

@@ -66,7 +66,8 @@ def put_on(model: Any, folder: Path, name: str, *, train: str = "none") -> Any:
             "put that one back, or train the adapter anew."
         )
     if train == "qlora":
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        rank = int(os.environ.get("LOCAL_RANK", 0))
+        device = torch.device("cuda", rank) if torch.cuda.is_available() else torch.device("cpu")
         four_bits.quantise(model, device=device, compute=torch.float32)
     try:
         with adapters.quiet():

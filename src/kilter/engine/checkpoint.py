@@ -26,7 +26,7 @@ from kilter.files import explaining, need_space
 
 STATES = "state-"
 BESIDE = "beside.safetensors"
-# Without these no library takes a folder for a checkpoint.
+# Without these no library takes a folder for a checkpoint; they are written last.
 CONFIGS = ("config.json", adapter_files.CONFIG)
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from kilter.engine import checkpoint
+from kilter.engine.checkpoint import CONFIGS
 from kilter.errors import KilterError
 from kilter.files import explaining
 
 FILE = "training.json"
-# Without these no library takes a folder for a checkpoint. save_model writes them last.
-CONFIGS = ("config.json", "adapter_config.json")
 
 
 def admit(out: Path, mark: str, settings: Mapping[str, Any], *, overwrite: bool) -> dict[str, Any] | None:

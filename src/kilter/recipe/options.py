@@ -29,10 +29,18 @@ def names(method: Method) -> list[str]:
 
 
 def complete(method: Method, given: dict[str, Any], seed: int | None = None) -> dict[str, Any]:
-    """Return `given` validated and completed; `seed` goes in where the method takes one and none was given."""
+    """Return `given` validated and completed; `seed` goes in where the method takes one and none was given.
+
+    Raises KilterError for an option that is not there, one with an impossible value, and ones that exclude each other.
+    """
     if seed is not None and "seed" not in given and "seed" in names(method):
         given = {**given, "seed": seed}
-    return registry.validate(schema_of(method), given, f"method '{method.id}'")
+    found = registry.validate(schema_of(method), given, f"method '{method.id}'")
+    if method.wing == "training":
+        from kilter.engine import adapters
+
+        adapters.check(adapters.AdapterOptions(**{n: found[n] for n in adapters.AdapterOptions.model_fields}))
+    return found
 
 
 def required(method: Method) -> set[str]:
