@@ -83,7 +83,7 @@ def test_reward_rises(tiny_model, tmp_path, name):
     assert done.steps == 30
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.3
     assert all(line["mismatch"] < 1e-5 for line in lines(tmp_path))
-    assert {"kl", "clip_fraction", "length", "cut"} <= lines(tmp_path)[0].keys()
+    assert {"kl", "clip_fraction", "length", "cut", "reward_std", "alike"} <= lines(tmp_path)[0].keys()
     assert not (tmp_path / "rollouts").exists()
     assert not (tmp_path / "reference").exists()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -122,14 +123,19 @@ class OnlineSource:
         return step % self.steps_a_phase == 0
 
     def told(self) -> dict[str, float]:
-        """Return what the method carries from rollout to rollout, such as a coefficient that adapts."""
-        return dict(self._rollout.state)
+        """Return the spread of the rollout's rewards, and what the method carries on, such as a coefficient.
+
+        `alike` is the share of prompts all of whose responses earned the same: they teach a group nothing.
+        """
+        groups = [tree.info["rewards"] for tree in self._rollout.trees]
+        alike = sum(min(group) == max(group) for group in groups) / max(1, len(groups))
+        return {"reward_std": float(np.std(self._rollout.flat("rewards"))), "alike": alike, **self._rollout.state}
 
     def digest(self) -> str:
         """Return a hash of what decides the samples beside the policy."""
         told = self.options.model_dump(exclude={"feedback"})
-        ids = [list(row) for row in self.ids]
-        return fingerprint(ids, self.feedback.name, told, sorted(self.ends), self.shaped_by)
+        asked = [(list(row), prompt.meta) for row, prompt in zip(self.ids, self.prompts, strict=True)]
+        return fingerprint(asked, self.feedback.name, told, sorted(self.ends), self.shaped_by)
 
     def __call__(self, step: int) -> list[Tree]:
         """Return the trees of `step`; its phase's are sampled, or read if they were sampled before a run stopped."""
@@ -308,6 +314,9 @@ def online_source(
             f"max_tokens={options.max_tokens} leaves no room for a prompt in {max_length} tokens, which hold both; "
             "lower it, or raise max_length."
         )
+    if torch.cuda.is_available():
+        # A reward model goes where this process's policy will be.
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     feedback = named(options.feedback)
     check(feedback, prompts)
     kept, ids, notes = _encoded(tokenizer, prompts, room)
