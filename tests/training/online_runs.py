@@ -1,8 +1,11 @@
 """Online training on a model of 20,000 random parameters: `python online_runs.py MODEL OUT NAME...`, also by torchrun.
 
+With HANG=N in the environment the feedback does not come back from the Nth prompt, with HANG_RANK=R only in process R.
+
 What is rewarded is the letter e, and a little the number of words, so that few responses are rewarded alike.
 """
 
+import os
 import sys
 import time
 from functools import partial
@@ -36,18 +39,19 @@ ONLINE = {"feedback": "letters", "samples": 4, "max_tokens": 6, "minibatches": 2
 
 
 class Letters:
-    """Feedback that counts what it is asked, and may stop or wait."""
+    """Feedback that counts what it is asked, and may stop, or never come back."""
 
     name = "letters"
 
-    def __init__(self, stop_at=0, pause=0.0):
-        self.stop_at, self.pause, self.asked = stop_at, pause, 0
+    def __init__(self, stop_at=0, hang_at=0):
+        self.stop_at, self.hang_at, self.asked = stop_at, hang_at, 0
 
     async def __call__(self, prompt, responses):
         self.asked += 1
         if self.asked == self.stop_at:
             raise Stop
-        time.sleep(self.pause)
+        while self.asked == self.hang_at:
+            time.sleep(1)
         return [Signal(score=float("e" in response) + 0.01 * len(response)) for response in responses]
 
 
@@ -85,8 +89,7 @@ def run(name, folder, out, feedback=None, **options):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    names, slowly = sys.argv[3:], "slowly" in sys.argv
-    for name in names:
-        if name != "slowly":
-            feedback = Letters(pause=0.05 if slowly else 0.0)
-            run(name, sys.argv[1], Path(sys.argv[2]) / name, feedback, checkpoint_every=3 if slowly else 0)
+    hangs = os.environ.get("HANG_RANK") in (None, os.environ.get("RANK"))
+    for name in sys.argv[3:]:
+        feedback = Letters(hang_at=int(os.environ.get("HANG", "0")) if hangs else 0)
+        run(name, sys.argv[1], Path(sys.argv[2]) / name, feedback, checkpoint_every=3)
