@@ -441,6 +441,16 @@ def test_an_unexpected_error_is_one_sentence_and_debug_shows_it(kilter, monkeypa
     assert "Traceback" in err
 
 
+def test_ctrl_c_before_a_verb_has_begun(kilter, monkeypatch):
+    from kilter.cli import entry
+
+    def pressed(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "_run", pressed)
+    assert kilter("methods") == (130, "", "\nkilter: Stopped.\n")
+
+
 def test_the_disk_is_full(kilter, tiny_model, small_recipe, tmp_path):
     """The limit of a file's size stands for the disk's: the system refuses the write half-way in the same manner."""
     limited = f"ulimit -f 24; exec {shlex.quote(sys.executable)} -m kilter.cli "

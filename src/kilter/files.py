@@ -134,9 +134,13 @@ def need_space(folder: str | Path, size: int, purpose: str) -> None:
         free = shutil.disk_usage(place).free
     if free < size:
         raise KilterError(
-            f"{purpose} needs {size / 2**20:,.0f} MiB in {folder} but only {free / 2**20:,.0f} MiB are free; "
+            f"{purpose} needs {_amount(size)} in {folder} but only {_amount(free)} are free; "
             "free some space or choose another disk."
         )
+
+
+def _amount(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB" if size >= 2**20 else f"{size / 2**10:,.0f} KiB"
 
 
 def _to_disk(path: Path) -> None:

@@ -127,6 +127,21 @@ def test_weights_that_do_not_belong_to_the_config(copy):
     refused(copy, "cannot be loaded")
 
 
+def test_a_tokenizer_that_is_missing_or_damaged(copy):
+    (copy / "tokenizer.json").write_text('{"version": "1.0", "trunc', encoding="utf-8")
+    refused(copy, "has a tokenizer that cannot be read .*; put the tokenizer's files of that very model there")
+    for file in copy.glob("token*"):
+        file.unlink()
+    refused(copy, "has no tokenizer; put")
+
+
+def test_a_training_that_is_not_finished(copy):
+    (copy / "config.json").unlink()
+    refused(copy, r"has no config\.json")
+    (copy / "metrics.jsonl").touch()
+    refused(copy, "is a training that is not finished; give the command that began it again")
+
+
 def test_a_tokenizer_of_another_model(copy):
     tokenizer = load_weights(str(copy))[1]
     tokenizer.add_tokens([f"<more {i}>" for i in range(50)])

@@ -30,6 +30,26 @@ def test_a_plan_tells_stages_from_files_and_completes_options(small_recipe):
     assert list(held.models) == ["base", "sft", "dpo"]
 
 
+@pytest.mark.parametrize(
+    ("report", "says"),
+    [
+        ({"baseline": "bsae"}, "The report's baseline names the model 'bsae', which no stage measures. Did you mean"),
+        (
+            {"targets": {"loss": [{"minimum": 1}, {"model": "x", "minimum": 1}]}},
+            "target of 'loss' names the model 'x', which no stage measures. Measured are: base, sft, dpo.",
+        ),
+    ],
+)
+def test_a_report_on_models_that_are_not_measured_is_refused_before_anything_runs(small_recipe, report, says):
+    import yaml
+
+    raw = yaml.safe_load(small_recipe.read_text(encoding="utf-8"))
+    with pytest.raises(KilterError) as caught:
+        plan(resolve({**raw, "report": report}))
+    assert says in str(caught.value)
+    assert plan(resolve({**raw, "report": {"baseline": "sft"}}))
+
+
 def test_a_seed_that_a_stage_sets_is_its_own(small_recipe):
     assert planned(small_recipe, {"seed": 5, "sft.seed": 9})[1].options["seed"] == 9
 

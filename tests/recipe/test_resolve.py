@@ -94,7 +94,7 @@ def test_an_unknown_key_offers_the_nearest(key, says):
         ({"report": {"sampels": 3}}, "unknown key 'report.sampels'. Did you mean 'samples'?"),
         (
             {"inputs": {"model": None, "count": 1, "file": None}},
-            "needs model and file; give them with --set model=... --set",
+            "needs model and file; add --set model=VALUE --set file=VALUE to the command.",
         ),
         (
             {"inputs": {"modle": "x", "count": 1}},
@@ -142,7 +142,7 @@ def test_recipes_are_found_by_path_and_by_name(tmp_path):
 
 
 def test_hh_asks_for_its_files():
-    with pytest.raises(KilterError, match="needs demonstrations and preferences and test; give them with --set demon"):
+    with pytest.raises(KilterError, match="needs demonstrations, preferences and test; add --set demon"):
         resolve("hh")
 
 

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (Interrupted, KeyboardInterrupt) as stop:
         if debug:
             traceback.print_exc()
-        print(f"\nkilter: {stop or 'Stopped.'}", file=sys.stderr)
+        print(f"\nkilter: {str(stop) or 'Stopped.'}", file=sys.stderr)
         code = 130
     except Exception as error:
         if debug:

@@ -36,6 +36,8 @@ EXPECTED = f"a bundled one ({', '.join(BUNDLED)}), a folder, a hub id, or http:/
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 UNWANTED = ["original/*", "consolidated*", "onnx/*"]  # the same weights once more, for other software
 SERVER = ("http://", "https://")
+# What transformers and tokenizers raise of a checkpoint that is damaged, or of a kind they do not know.
+UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
 CLASSIFIER = "ForSequenceClassification"
 
 
@@ -214,12 +216,13 @@ def _loaded(
     whole = checkpoint(base) if base else folder
     try:
         with _quietly():
-            tokenizer = AutoTokenizer.from_pretrained(folder if (folder / "tokenizer_config.json").is_file() else whole)
             loaded: Any = auto.from_pretrained(
                 whole, dtype=dtype, use_safetensors=True, output_loading_info=True, **settings
             )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+    except UNLOADABLE as error:
         raise KilterError(f"'{name}' cannot be loaded ({first_line(error)}); check that folder.") from error
+    # After the model, for a config.json that is damaged stops both.
+    tokenizer = _tokenizer(folder if (folder / "tokenizer_config.json").is_file() else whole, name)
     model, found = loaded
     # What an adapter that is trained on it will name as its base: a hub id, or a folder wherever one stands.
     model.known_as = base or name
@@ -253,6 +256,17 @@ def _pad(model: Any, tokenizer: Any) -> None:
     model.config.get_text_config().pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id
 
 
+def _tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
+    """Return the tokenizer in `folder`; raise KilterError where there is none, or none that can be read."""
+    try:
+        with _quietly():
+            return AutoTokenizer.from_pretrained(folder)
+    except UNLOADABLE as error:
+        there = any(file for pattern in ("token*", "*vocab*", "*.model") for file in folder.glob(pattern))
+        what = f"a tokenizer that cannot be read ({first_line(error)})" if there else "no tokenizer"
+        raise KilterError(f"'{name}' has {what}; put the tokenizer's files of that very model there.") from error
+
+
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Keep transformers from drawing its own bars and reports; what is wrong with a checkpoint, we say."""
@@ -273,6 +287,10 @@ def _checked(folder: Path, name: str) -> Path:
         raise KilterError(f"'{name}' is a file; name the folder of a Hugging Face checkpoint.")
     adapter = _is_adapter(folder)
     if not adapter and not (folder / "config.json").is_file():
+        if (folder / "metrics.jsonl").is_file():
+            raise KilterError(
+                f"'{name}' is a training that is not finished; give the command that began it again, it goes on."
+            )
         raise KilterError(f"'{name}' has no config.json, so it is no Hugging Face checkpoint; name {EXPECTED}.")
     shards = [folder / adapter_files.WEIGHTS] if adapter else _shards(folder, name)
     if not shards:

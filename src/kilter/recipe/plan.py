@@ -47,6 +47,7 @@ def plan(recipe: Recipe) -> list[Step]:
         _supplied(name, stage, method, models, records)
         named = _named(name, given, steps, recipe) if stage.kind == "train" else {}
         steps.append(Step(name, stage.kind, method, given, models, records, named))
+    recipe.report.check([label for step in steps if step.kind == "eval" for label in step.models])
     return steps
 
 

@@ -14,6 +14,7 @@ from kilter import registry
 from kilter.errors import KilterError, nearest
 from kilter.recipe import options
 from kilter.recipe.schema import WING, Recipe, Stage, check, within
+from kilter.report.numbers import several
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "recipes"
 _INPUT = re.compile(r"\$\{([^}]*)\}")
@@ -41,8 +42,8 @@ def resolve(recipe: str | Path | Mapping[str, Any], overrides: Mapping[str, Any]
     inputs = plain.get("inputs", {})
     empty = [name for name, value in inputs.items() if value is None]
     if empty:
-        how = " ".join(f"--set {name}=..." for name in empty)
-        raise KilterError(f"Recipe '{plain['name']}' needs {' and '.join(empty)}; give them with {how}.")
+        how = " ".join(f"--set {name}=VALUE" for name in empty)
+        raise KilterError(f"Recipe '{plain['name']}' needs {several(empty)}; add {how} to the command.")
     for stage in plain["stages"].values():
         for key, value in stage.items():
             stage[key] = _fill(value, inputs)

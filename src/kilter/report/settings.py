@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from kilter.errors import KilterError, nearest
 
 
 class Target(BaseModel):
@@ -35,6 +39,14 @@ class Settings(BaseModel):
     targets: dict[str, Target | list[Target]] = Field(
         default_factory=dict, description="What each dimension is meant to reach; the page says whether it did."
     )
+
+    def check(self, labels: Sequence[str]) -> None:
+        """Raise KilterError where the baseline or a target names a model that is not among `labels`, those measured."""
+        targets = [(f"target of '{name}'", t.model) for name in self.targets for t in self.targets_of(name)]
+        for what, label in [("baseline", self.baseline), *targets]:
+            if label is not None and label not in labels:
+                hint = nearest(label, labels) or f" Measured are: {', '.join(labels) or 'none'}."
+                raise KilterError(f"The report's {what} names the model '{label}', which no stage measures.{hint}")
 
     def targets_of(self, dimension: str) -> list[Target]:
         """Return the targets of `dimension`, none or more."""
