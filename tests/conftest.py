@@ -1,8 +1,15 @@
 """Fixtures for every folder of tests. Nothing heavy is imported before a test asks for it."""
 
+import signal
+
 import pytest
 
 from small import make_model, make_recipe
+
+
+def pytest_configure():
+    # Started in the background (nohup, &) a process ignores Ctrl-C, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -219,7 +219,7 @@ def test_feedback_that_is_no_reward_is_a_sentence(tiny_model, tmp_path, signals,
         ({"feedback": "contains"}, "needs a text"),
         ({"feedback": "answer"}, "knows no answer to 7 of 7 prompts"),
         ({"feedback": {}}, "empty mixture"),
-        ({"feedback": {"contains:e": float("nan")}}, "weight of 'contains:e'"),
+        ({"feedback": {"contains:e": float("nan")}}, "contains:e' of method 'grpo' is nan"),
         ({"max_tokens": 64}, "leaves no room for a prompt in 64 tokens"),
         ({"sample": 3}, "Did you mean 'samples'"),
         ({"temperature": 0}, "Option 'temperature'"),
@@ -281,6 +281,9 @@ def test_steps_are_known_before_the_first_and_a_long_prompt_is_cut(tiny_model, t
     assert {"kl_coef", "rollout_kl"} <= last.keys()
     told = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
     assert told["steps"] == 8
+    assert {"samples": 4, "feedback": "contains:e", "lam": 0.95}.items() <= told["options"].items()
+    with pytest.raises(KilterError, match="samples is 4 there and 5 here"):
+        train("ppo", model=tiny_model, data=data, out=tmp_path, **settings | {"epochs": 1.5, "samples": 5})
 
 
 def test_methods_have_the_papers_defaults_and_every_option_is_explained():
