@@ -73,6 +73,10 @@ class Sampling(Protocol):
         """Return a hash of what decides the trees beside the policy."""
         ...
 
+    def settings(self) -> dict[str, Any]:
+        """Return by name, as JSON can hold it, what the source was told."""
+        ...
+
 
 Source = Sequence[Tree] | Callable[[int], Sequence[Tree]] | Sampling
 

@@ -79,11 +79,11 @@ class OnlineSource:
         seed: int,
         wants_reference: bool = False,
         shape: Callable[[Rollout], None] | None = None,
-        shaped_by: Any = None,
+        shaped_by: Mapping[str, Any] | None = None,
     ) -> None:
         """`ids` are the tokens of `prompts`, `ends` the tokens that end a response.
 
-        `shape` completes a rollout for the objective; `shaped_by` stands for it in the run's mark.
+        `shape` completes a rollout for the objective; `shaped_by` are its options, which the run is known by.
         """
         self.prompts, self.ids, self.feedback = prompts, ids, feedback
         self.tokenizer, self.ends, self.options = tokenizer, ends, options
@@ -136,6 +136,10 @@ class OnlineSource:
         told = self.options.model_dump(exclude={"feedback"})
         asked = [(list(row), prompt.meta) for row, prompt in zip(self.ids, self.prompts, strict=True)]
         return fingerprint(asked, self.feedback.name, told, sorted(self.ends), self.shaped_by)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the options, and those of what completes a rollout."""
+        return {**self.options.model_dump(), **(self.shaped_by or {})}
 
     def __call__(self, step: int) -> list[Tree]:
         """Return the trees of `step`; its phase's are sampled, or read if they were sampled before a run stopped."""
