@@ -17,7 +17,7 @@ def within(use):
 
 
 async def done(throttle, well=True, wait=0.0):
-    async with throttle.slot():
+    async with throttle:
         await asyncio.sleep(0)
         throttle.well() if well else throttle.slow(wait)
 
@@ -29,7 +29,7 @@ def test_never_more_than_the_limit_are_in_and_success_raises_it():
 
         async def one():
             nonlocal inside, most
-            async with throttle.slot():
+            async with throttle:
                 inside += 1
                 most = max(most, inside)
                 assert inside <= int(throttle.limit)
@@ -66,7 +66,7 @@ def test_the_limit_goes_to_what_the_server_bears(bears):
         async def one():
             nonlocal working, refused
             while True:
-                async with throttle.slot():
+                async with throttle:
                     if working < bears:
                         working += 1
                         for _ in range(20):
@@ -93,7 +93,7 @@ def test_a_crowd_that_is_refused_together_counts_once():
         gate = asyncio.Event()
 
         async def one():
-            async with throttle.slot():
+            async with throttle:
                 await gate.wait()
                 throttle.slow()
 
@@ -126,7 +126,7 @@ def test_while_the_server_asks_for_peace_nobody_is_let_in():
 def test_whoever_gives_up_waiting_takes_no_place():
     async def use():
         throttle = Throttle(start=2)
-        async with throttle.slot(), throttle.slot():
+        async with throttle, throttle:
             waiting = [asyncio.create_task(done(throttle)) for _ in range(9)]
             await asyncio.sleep(0)
             for task in waiting[::2]:
@@ -156,18 +156,18 @@ def test_what_hangs_is_given_up_while_it_is_waited_for(monkeypatch):
 
     async def use():
         patience = Patience(longest=60.0)
-        watch = asyncio.create_task(patience.watch())
 
         async def hangs():
-            async with patience.limit("kind", 0):
+            async with patience.begin("kind", 0).limit:
                 await asyncio.sleep(3600)
 
         hanging = asyncio.create_task(hangs())
         for _ in range(patience_module.SEEN):
-            async with patience.limit("kind", 0):
+            wait = patience.begin("kind", 0)
+            async with wait.limit:
                 await asyncio.sleep(0)
+            patience.end(wait, well=True)
         with pytest.raises(TimeoutError):
             await hanging
-        watch.cancel()
 
     within(use)

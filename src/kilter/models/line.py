@@ -13,7 +13,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Hashable, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -50,10 +50,7 @@ class _Trouble(Exception):
 
 
 class Line:
-    """The connections of one event loop to one server, and what was learnt of it. `async with` opens them.
-
-    Whoever is in it shares them; they are closed when nobody is, for event loops end without notice.
-    """
+    """The connections of one event loop to one server, and what was learnt of it."""
 
     def __init__(self, address: str, key: str | None, *, timeout: float, concurrency: int, usage: Usage) -> None:
         """`key` is what the server wants to see, `usage` counts requests, `timeout` is in seconds."""
@@ -64,27 +61,17 @@ class Line:
         self.counted: dict[Hashable, int] = {}
         self._given_up = 0  # in a row
         self._proxy = _proxy(address)
-        self._users = 0
         self._session: aiohttp.ClientSession | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._kept = self._open()
 
-    async def __aenter__(self) -> Line:
-        self._users += 1
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
-                connector=aiohttp.TCPConnector(limit=0),
-            )
-            self._watch = asyncio.create_task(self.patience.watch())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._users -= 1
-        if not self._users and self._session is not None and self._watch is not None:
-            session, self._session = self._session, None
-            self._watch.cancel()
-            await session.close()
+    async def _open(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Yield the session, once. It is closed with the event loop, which ends the generators that began in it."""
+        async with aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=30),
+            connector=aiohttp.TCPConnector(limit=0),
+        ) as session:
+            yield session
 
     async def send(self, verb: str, path: str, body: Any = None, *, tokens: int = 0) -> dict[str, Any]:
         """Return the reply to a request that may be answered with `tokens` tokens.
@@ -93,6 +80,9 @@ class Line:
         KilterError where the server is not there or fails everybody.
         """
         had: Counter[str] = Counter()
+        if self._session is None:
+            # Nothing is awaited before the session is there, so that only one is made.
+            self._session = await anext(self._kept)
         while True:
             try:
                 self.usage.requests += 1
@@ -111,11 +101,11 @@ class Line:
     async def _once(self, verb: str, path: str, body: Any, tokens: int, late: int) -> dict[str, Any]:
         """Send a request once; raise _Trouble where it may be sent again."""
         assert self._session is not None
-        began = time.monotonic()
-        async with self.throttle.slot():
+        async with self.throttle:
+            wait, well = self.patience.begin(tokens, late), False
             try:
                 async with (
-                    self.patience.limit(tokens, late),
+                    wait.limit,
                     self._session.request(verb, f"{self.address}/{path}", json=body, proxy=self._proxy) as reply,
                 ):
                     self.reached = True
@@ -125,16 +115,19 @@ class Line:
                 found = json.loads(raw)
                 if not isinstance(found, dict):
                     raise ValueError("the reply is no JSON object")
+                well = True
             except _Trouble as trouble:
                 if trouble.kind == "crowded":
                     self.throttle.slow(trouble.wait)
                 raise
             except TimeoutError:
                 self.throttle.slow()
-                raise _Trouble("late", f"no answer within {time.monotonic() - began:.0f} s") from None
+                raise _Trouble("late", f"no answer within {time.monotonic() - wait.began:.0f} s") from None
             except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
                 raise _Trouble("fault", first_line(error)) from None
-            if time.monotonic() - began > self.timeout / 4:
+            finally:
+                seconds = self.patience.end(wait, well)
+            if seconds > self.timeout / 4:
                 self.throttle.slow()  # so many are before us that answers will soon come too late
             else:
                 self.throttle.well()

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urldefrag, urlsplit
-from weakref import WeakKeyDictionary
 
 from kilter.errors import KilterError, SetAside, nearest
 from kilter.models.line import Line, Refused
@@ -47,7 +46,7 @@ class Server:
         self.timeout, self.concurrency = timeout, concurrency
         self.usage = Usage()
         self._left_out: set[str] = set()
-        self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, Line] = WeakKeyDictionary()
+        self._lines: dict[asyncio.AbstractEventLoop, Line] = {}
 
     @property
     def tokens(self) -> int:
@@ -57,8 +56,7 @@ class Server:
     async def identity(self) -> str:
         """Return address and model; the server is asked for the latter where it was not named."""
         if not self.model:
-            async with self._line() as line:
-                self.model = await self._only_model(line)
+            self.model = await self._only_model(self._line())
         return f"{self.address}#{self.model}"
 
     async def ask(self, messages: Sequence[Message], sampling: Sampling) -> list[Answer]:
@@ -92,15 +90,15 @@ class Server:
 
         That takes a server that tells `prompt_logprobs`, as vLLM does. Raises KilterError for one that does not.
         """
-        async with self._line() as line:
-            begun = line.counted.get(tuple(messages))
-            if begun is None:
-                probe = {"messages": [message.to_json() for message in messages], "max_tokens": 1, "temperature": 0.0}
-                begun = int((await self._post("chat/completions", probe))["usage"]["prompt_tokens"])
-                line.counted[tuple(messages)] = begun
-            whole = [message.to_json() for message in (*messages, Message("assistant", response))]
-            body = {"messages": whole, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-            reply = await self._post("chat/completions", body | {"add_generation_prompt": False})
+        counted = self._line().counted
+        begun = counted.get(tuple(messages))
+        if begun is None:
+            probe = {"messages": [message.to_json() for message in messages], "max_tokens": 1, "temperature": 0.0}
+            begun = int((await self._post("chat/completions", probe))["usage"]["prompt_tokens"])
+            counted[tuple(messages)] = begun
+        whole = [message.to_json() for message in (*messages, Message("assistant", response))]
+        body = {"messages": whole, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+        reply = await self._post("chat/completions", body | {"add_generation_prompt": False})
         told = reply.get("prompt_logprobs")
         if not told:
             raise KilterError(
@@ -128,26 +126,26 @@ class Server:
     async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the server's reply to `body` with the model's name, less what the server does not take."""
         tokens = int(body["max_tokens"]) * int(body.get("n", 1))
-        async with self._line() as line:
-            if not self.model:
-                self.model = await self._only_model(line)
-            left_out = set(self._left_out)
-            while True:
-                sent = {key: value for key, value in body.items() if key not in left_out}
-                if "max_tokens" in left_out:
-                    sent["max_completion_tokens"] = body["max_tokens"]
-                try:
-                    reply = await line.send("POST", path, sent | {"model": self.model}, tokens=tokens)
-                except Refused as refused:
-                    culprit = _culprit(refused)
-                    if culprit not in sent:
-                        raise await self._explained(line, refused) from None
-                    left_out.add(str(culprit))
-                    continue
-                # Only now is it known that this was why; a refusal may also have quoted the request.
-                self._left_out |= left_out
-                self._count(reply)
-                return reply
+        line = self._line()
+        if not self.model:
+            self.model = await self._only_model(line)
+        left_out = set(self._left_out)
+        while True:
+            sent = {key: value for key, value in body.items() if key not in left_out}
+            if "max_tokens" in left_out:
+                sent["max_completion_tokens"] = body["max_tokens"]
+            try:
+                reply = await line.send("POST", path, sent | {"model": self.model}, tokens=tokens)
+            except Refused as refused:
+                culprit = _culprit(refused)
+                if culprit not in sent:
+                    raise await self._explained(line, refused) from None
+                left_out.add(str(culprit))
+                continue
+            # Only now is it known that this was why; a refusal may also have quoted the request.
+            self._left_out |= left_out
+            self._count(reply)
+            return reply
 
     async def _only_model(self, line: Line) -> str:
         try:
@@ -180,6 +178,8 @@ class Server:
     def _line(self) -> Line:
         loop = asyncio.get_running_loop()
         if loop not in self._lines:
+            for ended in [other for other in self._lines if other.is_closed()]:
+                del self._lines[ended]
             key = next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
             line = Line(self.address, key, timeout=self.timeout, concurrency=self.concurrency, usage=self.usage)
             self._lines[loop] = line

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 START = 128
 BORNE = 0.1  # share of refusals that says nothing about the load
@@ -20,7 +18,7 @@ GROWTH = 1 / 32  # of a request, for each that goes well just after a cut; twice
 
 
 class Throttle:
-    """Lets `limit` requests in at a time. For use within one event loop."""
+    """Lets `limit` requests in at a time: whoever is within `async with`. For use within one event loop."""
 
     def __init__(self, start: int = START, most: int = 2048) -> None:
         self.limit = float(min(start, most))
@@ -33,26 +31,24 @@ class Throttle:
         self._cut = False
         self._held_until = 0.0
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def __aenter__(self) -> None:
         """Wait until one more may be in, and be it."""
-        if self._waiting or not self._open():
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # let in, and gone at the same moment
-                    self.inside -= 1
-                    self._admit()
-                raise
-        else:
+        if not self._waiting and self._open():
             self.inside += 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
         try:
-            yield
-        finally:
-            self.inside -= 1
-            self._admit()
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # let in, and gone at the same moment
+                self.inside -= 1
+                self._admit()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self.inside -= 1
+        self._admit()
 
     def well(self) -> None:
         """A request went well."""
