@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from kilter.engine import checkpoint
+from kilter.engine import checkpoint, finished
 from kilter.engine.loop import LoopOptions, train
 from kilter.errors import KilterError
 from kilter.models.load import checkpoint as whole
@@ -70,6 +70,15 @@ def test_a_model_that_was_not_trained_here_is_not_trained_over(tmp_path):
         run(tmp_path)
     assert content(tmp_path) == before
     assert not run(tmp_path, overwrite=True).kept
+
+
+def test_only_a_whole_model_is_retracted(tmp_path, monkeypatch):
+    killed_at(2, tmp_path, monkeypatch)
+    finished.retract(tmp_path)
+    assert checkpoint.find_state(tmp_path)
+    run(tmp_path)
+    finished.retract(tmp_path)
+    assert not run(tmp_path).kept
 
 
 def test_overwriting_gives_what_an_empty_folder_gives(tmp_path):

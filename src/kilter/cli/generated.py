@@ -182,10 +182,12 @@ def _enter_pretrain(app: typer.Typer, called: bool) -> None:
     out = flags.fixed("out", Path, "The folder of the new model.", metavar="DIR")
 
     def call(given: dict[str, Any], options: dict[str, Any]) -> None:
-        card = pretrain_with_card(given["out"], **like.check(options))
+        card = pretrain_with_card(given["out"], overwrite=given["overwrite"], **like.check(options))
         if given["as_json"]:
             emit({"out": str(given["out"]), "card": str(card)})
         else:
             print(f"A new base model: {given['out']}; its card: {card}")
 
-    app.command("pretrain", **settings)(interruptible(flags.command([out, _json], told(like), call), resumes=True))
+    app.command("pretrain", **settings)(
+        interruptible(flags.command([out, _overwrite, _json], told(like), call), resumes=True)
+    )

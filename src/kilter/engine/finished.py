@@ -27,7 +27,7 @@ def admit(out: Path, mark: str, settings: Mapping[str, Any], *, overwrite: bool)
     """
     state = checkpoint.find_state(out)
     ours = state is not None and checkpoint.read_facts(state).get("mark") == mark
-    told, complete = _told(out), any((out / name).is_file() for name in CONFIGS)
+    told, complete = _told(out), _complete(out)
     if overwrite:
         _clear(out, keep=state.name if state and ours else None)
         return None
@@ -40,6 +40,16 @@ def admit(out: Path, mark: str, settings: Mapping[str, Any], *, overwrite: bool)
         f"{out} holds {what}{_difference(told, settings) if complete and told else _other(state)}; "
         "choose another folder, or say --overwrite (overwrite=True) to put the new one in its place."
     )
+
+
+def retract(out: Path) -> None:
+    """Have the model in `out`, if there is a whole one, be no checkpoint any more; an unfinished run is left alone."""
+    if _complete(out):
+        _clear(out, keep=None)
+
+
+def _complete(out: Path) -> bool:
+    return any((out / name).is_file() for name in CONFIGS)
 
 
 def _told(out: Path) -> dict[str, Any]:

@@ -11,9 +11,11 @@ import jinja2
 import torch
 import transformers
 
+from kilter.engine.finished import retract
 from kilter.engine.loop import TrainResult
 from kilter.evaluation.result import Evaluation, dimension, ordered
 from kilter.files import write_text
+from kilter.models.load import load_weights
 from kilter.recipe.api import evaluate
 from kilter.training.pretrain import pretrain
 from kilter.world import corpus
@@ -21,8 +23,13 @@ from kilter.world import corpus
 CARD = Path(__file__).parent / "card.md.j2"
 
 
-def pretrain_with_card(out: Path, **options: Any) -> Path:
-    """Run `pretrain`, evaluate what came out in the world, and write `out/README.md`; return its path."""
+def pretrain_with_card(out: Path, *, overwrite: bool = False, **options: Any) -> Path:
+    """Run `pretrain`, evaluate what came out in the world, and write `out/README.md`; return its path.
+
+    A model that is finished in `out` is pretrained over only with `overwrite`.
+    """
+    if overwrite:
+        retract(out)
     defaults = {n: p.default for n, p in inspect.signature(pretrain).parameters.items() if p.kind is p.KEYWORD_ONLY}
     settings = defaults | options
     result = pretrain(out, **options)
@@ -53,6 +60,5 @@ def _card(result: TrainResult, settings: dict[str, Any], evaluation: Evaluation,
 
 
 def _parameters(out: Path) -> int:
-    from transformers import AutoModelForCausalLM
-
-    return sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(out).parameters())
+    model, _ = load_weights(str(out))
+    return sum(p.numel() for p in model.parameters())
