@@ -28,6 +28,7 @@ from kilter.engine import adapters, checkpoint, finished
 from kilter.engine.actor_critic import ActorCritic, policy_of, together, trained_by
 from kilter.engine.adalora import ranks_of
 from kilter.engine.batch import collate, deal
+from kilter.engine.compiled import compile_layers, worthwhile
 from kilter.engine.feed import ROLLOUTS, Feed, Rig, Sampling, Source
 from kilter.engine.interrupt import Wish, held_back, in_company
 from kilter.engine.meter import Log, Meter, peak_memory
@@ -110,7 +111,7 @@ def train(
     """
     out, feed = make_folder(out), Feed.of(trees, **_of(options))
     mark = mark_of([model, reference, critic], feed.digest(), objective, options, critic_share)
-    settings = settings_of(objective, options)
+    settings = settings_of(objective, options) | (feed.sampling.settings() if feed.sampling else {})
     if (told := finished.admit(out, mark, settings, overwrite=overwrite)) is not None:
         _tidy(out)
         known = {name: told[name] for name in TrainResult.__dataclass_fields__ if name in told}
@@ -166,6 +167,8 @@ class _Loop:
             )
         if options.gradient_checkpointing:
             self.scorer.checkpoint_activations()
+        if options.compile == "on" or (options.compile == "auto" and worthwhile(model, feed, self.device)):
+            compile_layers(self.scorer)
         self.optimizer = adamw(
             model,
             critic=critic,

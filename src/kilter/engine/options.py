@@ -39,6 +39,9 @@ class StepOptions(BaseModel):
     epsilon: float = Field(default=1e-8, gt=0, description="AdamW's epsilon; larger spares what has tiny gradients.")
     clip: float = Field(default=1.0, ge=0, description="Norm that gradients are clipped to; 0 clips nothing.")
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="Of arithmetic; weights stay fp32.")
+    compile: Literal["auto", "on", "off"] = Field(
+        default="auto", description="Have torch compile the layers; auto does where the run is long enough to gain."
+    )
     max_length: int = Field(default=1024, gt=1, description="Most tokens of a prompt with its response.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     checkpoint_every: int = Field(default=200, ge=0, description="Steps between states to continue from; 0 keeps none.")
