@@ -220,7 +220,7 @@ def test_standard_scores_have_mean_0_sd_1_and_a_scale_of_100(tmp_path: Path) -> 
     assert self_contrast([0.4, 0.6], [0.2]) == pytest.approx(0.8)
 
 
-# --------------------------------------------------------------------------------------- labels with and without context
+# ------------------------------------------------------------------------------------ labels with and without context
 
 
 def test_labels_that_flip_with_the_dialogue(tmp_path: Path) -> None:
