@@ -32,5 +32,7 @@ def test_the_tests_that_are_named_exist():
 @pytest.mark.parametrize("name", ["README.md", "README.zh.md"])
 def test_the_readmes_name_every_method(name):
     text = (ROOT / name).read_text(encoding="utf-8")
-    missing = [method.id for method in registry.methods() if f"`{method.id}`" not in text]
+    # Other tests enter methods of their own.
+    ours = [method.id for method in registry.methods() if method.function.__module__.startswith("kilter.")]
+    missing = [name for name in ours if f"`{name}`" not in text]
     assert not missing, f"run `make docs`: {name} does not name {', '.join(missing)}"

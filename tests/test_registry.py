@@ -85,7 +85,10 @@ def test_the_catalogue_holds_the_methods_of_the_quickstart():
 
 
 def test_every_method_documents_itself_and_each_of_its_options():
-    for row in methods():
+    # Other tests enter methods of their own.
+    ours = [row for row in methods() if row.function.__module__.startswith("kilter.")]
+    assert len(ours) > 50
+    for row in ours:
         assert row.summary.endswith("."), row.id
         assert row.paper or row.survey, row.id
         for option in row.options.values():
