@@ -53,6 +53,15 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
+def half_written(model: Path, out: Path) -> Path:
+    """Copy a checkpoint with the second half of its weights missing."""
+    out.mkdir()
+    for file in model.iterdir():
+        content = file.read_bytes()
+        (out / file.name).write_bytes(content[: len(content) // 2] if file.suffix == ".safetensors" else content)
+    return out
+
+
 def demonstrations(path: Path, count: int = 16) -> Path:
     rows = [
         {

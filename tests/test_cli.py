@@ -14,7 +14,7 @@ import pytest
 import kilter as kilter_package
 from kilter.cli import main
 from kilter.cli.verbs import EXAMPLES
-from small import demonstrations, every_third_broken, lines, preferences
+from small import demonstrations, every_third_broken, half_written, lines, preferences
 
 VERBS = [
     "quickstart",
@@ -408,11 +408,7 @@ def test_an_unknown_model_without_a_network(kilter, monkeypatch):
 
 
 def test_a_half_written_checkpoint(kilter, tiny_model, tmp_path):
-    half = tmp_path / "half"
-    half.mkdir()
-    for file in tiny_model.iterdir():
-        content = file.read_bytes()
-        (half / file.name).write_bytes(content[: len(content) // 2] if file.suffix == ".safetensors" else content)
+    half = half_written(tiny_model, tmp_path / "half")
     refused(kilter("sample", "--model", half, "--prompt", "a"), "half")
     (half / "model.safetensors").unlink()
     refused(kilter("sample", "--model", half, "--prompt", "a"), "half")

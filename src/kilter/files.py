@@ -125,6 +125,16 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def one_line(value: Any) -> str:
+    """Return `value` as JSON on one line, readable text where UTF-8 has it."""
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half a surrogate pair has no UTF-8; the escape has
+        return json.dumps(value, ensure_ascii=True)
+    return line
+
+
 def need_space(folder: str | Path, size: int, purpose: str) -> None:
     """Raise KilterError unless the disk that holds `folder` has `size` bytes free for `purpose` ("a checkpoint")."""
     place = Path(folder).absolute()

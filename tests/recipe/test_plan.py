@@ -7,7 +7,7 @@ import pytest
 from kilter.errors import KilterError
 from kilter.recipe.plan import check_literals, plan
 from kilter.recipe.resolve import resolve
-from small import demonstrations, lines
+from small import demonstrations, half_written, lines
 
 
 def planned(recipe, overrides=None, change=lambda stages: None):
@@ -93,11 +93,7 @@ def test_preferences_where_demonstrations_are_due_and_the_reverse(small_recipe, 
 
 
 def test_a_half_written_checkpoint_is_refused(small_recipe, tiny_model, tmp_path):
-    half = tmp_path / "half"
-    half.mkdir()
-    for file in tiny_model.iterdir():
-        content = file.read_bytes()
-        (half / file.name).write_bytes(content[: len(content) // 2] if file.suffix == ".safetensors" else content)
+    half = half_written(tiny_model, tmp_path / "half")
     with pytest.raises(KilterError, match="half"):
         planned(small_recipe, {"model": str(half)})
     config = json.loads((tiny_model / "config.json").read_text())

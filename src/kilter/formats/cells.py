@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from kilter.errors import nearest
@@ -78,13 +77,3 @@ def pruned(value: Any) -> Any:
     if isinstance(value, list):
         return [pruned(v) for v in value]
     return value
-
-
-def one_line(value: Any) -> str:
-    """Return `value` as JSON on one line, readable text where UTF-8 has it."""
-    line = json.dumps(value, ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:  # half a surrogate pair has no UTF-8; the escape has
-        return json.dumps(value, ensure_ascii=True)
-    return line

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kilter.errors import KilterError
-from kilter.files import explaining, write_text
-from kilter.formats.cells import one_line
+from kilter.files import explaining, one_line, write_text
 from kilter.formats.kinds import as_kind
 from kilter.formats.shape import KINDS, Losses, Row, Shape, Unreadable, Want
 from kilter.formats.sources import Line, Table, tables

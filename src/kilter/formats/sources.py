@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from kilter.errors import KilterError, nearest
-from kilter.files import explaining
+from kilter.files import explaining, one_line
 from kilter.formats import hub, llamafactory
-from kilter.formats.cells import noun, one_line, pruned
+from kilter.formats.cells import noun, pruned
 from kilter.formats.shape import Row
 
 JSON_COLUMNS = b"kilter.json"  # Parquet metadata: names of the columns that hold JSON texts

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kilter.errors import KilterError
-from kilter.files import due, replacing
-from kilter.formats.cells import one_line, pruned
+from kilter.files import due, one_line, replacing
+from kilter.formats.cells import pruned
 from kilter.formats.kinds import as_kind, made
 from kilter.formats.reading import read_natural, rejects_beside
 from kilter.formats.shape import Losses, Row, Shape, Want

@@ -16,7 +16,6 @@ from kilter.models.load import load
 from kilter.models.protocol import Model, Sampling, cuts, used
 from kilter.notes import tell
 from kilter.prompts import overriding
-from kilter.recipe import options as known_options
 from kilter.recipe.calling import call
 from kilter.recipe.making import check_prompts
 from kilter.recipe.wait import wait
@@ -108,10 +107,8 @@ def train(
     """
     from kilter.training.run import train as training
 
-    found = registry.find(method, "training")
-    given = known_options.complete(found, options)
     source = data if isinstance(data, list) else str(data)
-    return training(found.id, model=str(model), data=source, out=Path(out), overwrite=overwrite, **given)
+    return training(method, model=str(model), data=source, out=Path(out), overwrite=overwrite, **options)
 
 
 def evaluate(

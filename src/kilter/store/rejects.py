@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shutil
 import tempfile
 from collections import Counter
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kilter.errors import KilterError, SetAside
-from kilter.files import explaining, make_folder, replacing
+from kilter.files import explaining, make_folder, one_line, replacing
 from kilter.notes import ended
 
 LONGEST = 2000  # characters of an item's text that are worth keeping; a ten-megabyte answer is not
@@ -95,7 +94,7 @@ class Rejects:
                 # Nameless: whatever ends the process, nothing half written stays behind.
                 folder = make_folder(self.path.parent)
                 self._parts[part] = tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder)  # noqa: SIM115
-            self._parts[part].write(_one_line(line) + "\n")
+            self._parts[part].write(one_line(line) + "\n")
 
     def _write(self) -> None:
         if self.path is None:
@@ -147,15 +146,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(inner) for inner in value]
     return _plain(str(value))
-
-
-def _one_line(value: Any) -> str:
-    line = json.dumps(value, ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:  # half a surrogate pair has no UTF-8; the escape has
-        return json.dumps(value, ensure_ascii=True)
-    return line
 
 
 def _lines(count: int) -> str:
