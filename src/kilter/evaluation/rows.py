@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from kilter.errors import KilterError, nearest
+from kilter.feedback.numbers import number as number
 from kilter.files import explaining
 from kilter.formats import sources
 
@@ -87,17 +87,6 @@ def need(rows: Sequence[Row], columns: Iterable[str], where: str) -> None:
         if name not in there:
             shown = ", ".join(there[:12])
             raise KilterError(f"{where} lacks the column '{name}'; it has {shown}.{nearest(name, there)}")
-
-
-def number(value: Any) -> float | None:
-    """Return a finite number, also from text, or None: NaN, an empty cell and words are no number."""
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        return None
-    return found if math.isfinite(found) else None
 
 
 def _starts_with_a_row(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from kilter.errors import KilterError
 from kilter.feedback.protocol import Feedback
@@ -44,3 +45,14 @@ def check(feedback: Feedback, prompts: Sequence[Prompt]) -> None:
     look = getattr(feedback, "check", None)
     if look is not None:
         look(prompts)
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number, also from text, or None: NaN, an empty cell and words are no number."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return None
+    return found if math.isfinite(found) else None
