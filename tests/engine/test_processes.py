@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from train_once import OBJECTIVES, run, slowly
+from train_once import OBJECTIVES, OPTIONS, run, slowly
 
 SCRIPT = str(Path(__file__).with_name("train_once.py"))
 
@@ -53,6 +53,7 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     for name in ("sft", "dpo"):
         run(alone / name, OBJECTIVES[name])
-        assert float((weights(both / name) - weights(alone / name)).abs().max()) <= 1e-5
+        # A sum in another order moves a weight by Adam's share of rounding, never by a tenth of one step.
+        assert float((weights(both / name) - weights(alone / name)).abs().max()) <= OPTIONS.learning_rate / 10
         for one, two in zip(lines(both / name), lines(alone / name), strict=True):
             assert {**one, "seconds": 0} == pytest.approx({**two, "seconds": 0}, rel=1e-3, abs=1e-4)
