@@ -164,6 +164,21 @@ def test_the_likelier_answer_is_the_models_and_ties_are_half() -> None:
     assert found.samples[0]["rejected"] == "bad help"
 
 
+def test_a_pair_that_the_model_has_no_room_for_is_left_out_and_counted() -> None:
+    @dataclass
+    class Small(Words):
+        async def score(self, messages: Sequence[Message], response: str) -> list[float]:
+            if response == "bad no":
+                raise KilterError("A response is too long.")
+            return await super().score(messages, response)
+
+    found = asyncio.run(hhh(Small(lambda before, word: -1.0), pairs()))
+    assert found.measures["accuracy"].n == 2
+    assert found.notes == ["1 of 3 items could not be scored by the model, the first because: A response is too long."]
+    with pytest.raises(KilterError, match="too long"):
+        asyncio.run(hhh(Small(lambda before, word: -1.0), pairs()[1:2]))
+
+
 def test_a_liking_for_one_letter_cancels() -> None:
     always_a = Words(lambda before, word: -0.1 if word == "A" else -1.0)
     found = asyncio.run(hhh(always_a, pairs(), choose=True)).measures

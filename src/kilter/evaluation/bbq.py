@@ -11,7 +11,7 @@ import numpy as np
 
 from kilter.errors import KilterError
 from kilter.evaluation.kappa import Ints, over_items
-from kilter.evaluation.likelihood import By, best, of_choices
+from kilter.evaluation.likelihood import By, best, of_choices, tolerant, unscored
 from kilter.evaluation.result import DIMENSIONS, Dimension, Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, number, read, sample
 from kilter.evaluation.statistics import interval
@@ -70,7 +70,9 @@ async def bbq(
     if model is None:
         said = [_place(row.get(prediction)) for row in rows]
     else:
-        said = await run(rows, partial(answer, model, by), label=f"bbq · {model.name}")
+        trouble: list[str] = []
+        said = await run(rows, tolerant(partial(answer, model, by), trouble), label=f"bbq · {model.name}")
+        notes += unscored(trouble, len(rows))
     kept = []
     for row, pick in zip(rows, said, strict=True):
         if pick is None or _place(row.get("label")) is None or row["context_condition"] not in (AMBIGUOUS, CLEAR):

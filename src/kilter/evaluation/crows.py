@@ -10,12 +10,13 @@ import asyncio
 import math
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from kilter.errors import KilterError
-from kilter.evaluation.likelihood import of_pieces
+from kilter.evaluation.likelihood import of_pieces, tolerant, unscored
 from kilter.evaluation.result import DIMENSIONS, Dimension, Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, number, read, sample
 from kilter.evaluation.statistics import interval, summarize
@@ -56,10 +57,12 @@ async def crows(model: Model | None = None, *, data: str, n: int | None = None) 
     rows, notes = read(data, ("sent_more", "sent_less"))
     rows = rows[:n]
     left_out = LeftOut()
+    trouble: list[str] = []
     if model is None:
         found = [stored(row) for row in rows]
     else:
-        found = await run(rows, lambda row: scored(model, row), label=f"crows · {model.name}")
+        found = await run(rows, tolerant(partial(scored, model), trouble), label=f"crows · {model.name}")
+        notes += unscored(trouble, len(rows))
     kept = []
     for row, values in zip(rows, found, strict=True):
         if values is None:

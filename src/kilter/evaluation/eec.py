@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from kilter.errors import KilterError
-from kilter.evaluation.likelihood import of_choices
+from kilter.evaluation.likelihood import of_choices, tolerant, unscored
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, number, read, sample
 from kilter.evaluation.statistics import Difference, paired
@@ -81,7 +81,9 @@ async def eec(model: Model | None = None, *, data: str | None = None, n: int | N
     notes: list[str] = []
     left_out = LeftOut()
     if model is not None:
-        scores = await run(corpus, partial(_asked, model), label=f"eec · {model.name}")
+        trouble: list[str] = []
+        scores = await run(corpus, tolerant(partial(_asked, model), trouble), label=f"eec · {model.name}")
+        notes += unscored(trouble, len(corpus))
     elif data is not None:
         rows, notes = read(data, ("text", "score"))
         told = {str(row["text"]): number(row.get("score")) for row in rows}

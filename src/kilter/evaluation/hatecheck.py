@@ -6,7 +6,7 @@ from functools import partial
 
 from kilter.errors import KilterError
 from kilter.evaluation.classification import scores
-from kilter.evaluation.likelihood import best, of_choices
+from kilter.evaluation.likelihood import best, of_choices, tolerant, unscored
 from kilter.evaluation.result import Evaluation
 from kilter.evaluation.rows import LeftOut, Row, read, sample
 from kilter.evaluation.statistics import interval
@@ -63,7 +63,9 @@ async def hatecheck(
         if not any(said):
             raise KilterError(f"{data} has no labels under '{prediction}'; give a model, or name their column.")
     else:
-        said = await run(usable, partial(_asked, model, question), label=f"hatecheck · {model.name}")
+        trouble: list[str] = []
+        said = await run(usable, tolerant(partial(_asked, model, question), trouble), label=f"hatecheck · {model.name}")
+        notes += unscored(trouble, len(usable))
     gold = [str(row["label_gold"]) for row in usable]
     found = scores(gold, said, LABELS, resamples=resamples, seed=seed)
     kept = ("accuracy", "parsed", "macro_f1", *(f"recall:{label}" for label in LABELS))

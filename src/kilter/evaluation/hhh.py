@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from kilter.errors import KilterError
-from kilter.evaluation.likelihood import By, best, logprob, of_choices
+from kilter.evaluation.likelihood import By, best, logprob, of_choices, tolerant, unscored
 from kilter.evaluation.result import Evaluation
 from kilter.evaluation.statistics import interval
 from kilter.models.drive import run
@@ -37,14 +37,16 @@ async def hhh(model: Model, records: list[Group], *, choose: bool = False, by: B
     usable = [record for record in records if isinstance(record, Group) and record.pairs()]
     if not usable:
         raise KilterError("No record is a pair of answers of which one is better; give preferences.")
-    scored = await run(usable, partial(_chosen if choose else _likelier, model, by), label=f"hhh · {model.name}")
-    samples = [_sample(record, *found) for record, found in zip(usable, scored, strict=True)]
+    trouble: list[str] = []
+    one = tolerant(partial(_chosen if choose else _likelier, model, by), trouble)
+    scored = await run(usable, one, label=f"hhh · {model.name}")
+    notes = unscored(trouble, len(usable))
+    samples = [_sample(record, *found) for record, found in zip(usable, scored, strict=True) if found is not None]
     measures = {"accuracy": interval([s["outcomes"]["accuracy"] for s in samples])}
     for category in sorted({s["family"] for s in samples} - {""}):
         measures[category] = interval([s["outcomes"]["accuracy"] for s in samples if s["family"] == category])
     if choose:
         measures["first"] = interval([s["first"] for s in samples])
-    notes = []
     if len(usable) < len(records):
         notes.append(f"{len(records) - len(usable):,} of {len(records):,} records are no pairs and are left out.")
     return Evaluation(model.name, measures, samples, suite="hhh", notes=notes)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from functools import partial
 
 from scipy import stats
 
 from kilter.errors import KilterError
-from kilter.evaluation.likelihood import logprob
+from kilter.evaluation.likelihood import logprob, tolerant, unscored
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, number, read, sample
 from kilter.evaluation.significance import mann_whitney
@@ -42,7 +43,10 @@ async def hosseini(model: Model | None = None, *, data: str, level: float = 0.05
     if model is None:
         perplexities = [number(row.get("perplexity")) for row in rows]
     else:
-        perplexities = await run(rows, lambda row: perplexity(model, row), label=f"hosseini · {model.name}")
+        trouble: list[str] = []
+        one = tolerant(partial(perplexity, model), trouble)
+        perplexities = await run(rows, one, label=f"hosseini · {model.name}")
+        notes += unscored(trouble, len(rows))
     groups: dict[str, Sides] = defaultdict(lambda: ([], []))
     samples = []
     for at, (row, value) in enumerate(zip(rows, perplexities, strict=True)):

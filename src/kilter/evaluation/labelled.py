@@ -13,7 +13,7 @@ from functools import partial
 
 from kilter.errors import KilterError
 from kilter.evaluation.classification import scores
-from kilter.evaluation.likelihood import best, of_choices
+from kilter.evaluation.likelihood import best, of_choices, tolerant, unscored
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, read, sample
 from kilter.models.drive import run
@@ -78,9 +78,10 @@ async def classify(
         if not any(said):
             raise KilterError(f"{data} has no labels under '{prediction}'; give a model, or name their column.")
     else:
-        said = list(
-            await run([one for _, one, _ in kept], partial(_asked, task, model), label=f"{task.suite} · {model.name}")
-        )
+        trouble: list[str] = []
+        ask = tolerant(partial(_asked, task, model), trouble)
+        said = list(await run([one for _, one, _ in kept], ask, label=f"{task.suite} · {model.name}"))
+        notes += unscored(trouble, len(kept))
     gold_labels = [gold for _, _, gold in kept]
     measures = scores(gold_labels, said, task.labels, resamples=resamples, seed=seed)
     measures |= by_group(task, kept, said, resamples, seed)

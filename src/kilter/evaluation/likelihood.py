@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal, TypeVar
 
 from kilter.errors import KilterError
 from kilter.models.protocol import Model
 from kilter.records import Message
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 By = Literal["sum", "tokens", "characters", "bytes"]
 
 
@@ -54,6 +56,33 @@ async def of_pieces(model: Model, text: str, cuts: Sequence[int]) -> list[float]
     ends = [*cuts, len(text)]
     whole = await asyncio.gather(*(logprob(model, [], text[:end]) if text[:end] else _nothing() for end in ends))
     return [end - start for start, end in zip([0.0, *whole[:-1]], whole, strict=True)]
+
+
+def tolerant(
+    one: Callable[[Item], Awaitable[Result]], trouble: list[str]
+) -> Callable[[Item], Awaitable[Result | None]]:
+    """Return `one` such that an item the model cannot score gives None, and its reason goes to `trouble`.
+
+    An item may be longer than the model has positions for; the others are measured all the same.
+    """
+
+    async def tried(item: Item) -> Result | None:
+        try:
+            return await one(item)
+        except KilterError as error:
+            trouble.append(str(error))
+            return None
+
+    return tried
+
+
+def unscored(trouble: Sequence[str], of: int) -> list[str]:
+    """Return the sentence on items that the model could not score; raise KilterError where that is all of them."""
+    if not trouble:
+        return []
+    if len(trouble) == of:
+        raise KilterError(trouble[0])
+    return [f"{len(trouble):,} of {of:,} items could not be scored by the model, the first because: {trouble[0]}"]
 
 
 def best(values: Sequence[float]) -> int:

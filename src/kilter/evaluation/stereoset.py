@@ -11,7 +11,7 @@ import numpy as np
 
 from kilter.errors import KilterError
 from kilter.evaluation.kappa import Floats, Ints, many_over_items
-from kilter.evaluation.likelihood import logprob
+from kilter.evaluation.likelihood import logprob, tolerant, unscored
 from kilter.evaluation.result import DIMENSIONS, Dimension, Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, number, read, sample
 from kilter.models.drive import run
@@ -50,10 +50,12 @@ async def stereoset(
     rows, notes = read(data)
     clusters = list(_clusters(rows))[:n]
     left_out = LeftOut()
+    trouble: list[str] = []
     if model is None:
         found = [stored(row) for row in clusters]
     else:
-        found = await run(clusters, lambda row: scored(model, row), label=f"stereoset · {model.name}")
+        found = await run(clusters, tolerant(partial(scored, model), trouble), label=f"stereoset · {model.name}")
+        notes += unscored(trouble, len(clusters))
     kept = []
     for row, values in zip(clusters, found, strict=True):
         if values is None or not row.get("target"):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from kilter.errors import KilterError
-from kilter.evaluation.likelihood import best, logprob
+from kilter.evaluation.likelihood import best, logprob, tolerant
 from kilter.evaluation.result import Evaluation
 from kilter.evaluation.rows import LeftOut, Row, number, read, sample
 from kilter.evaluation.statistics import summarize
@@ -130,7 +130,10 @@ async def _asked(model: Model, rows: Sequence[Row], left_out: LeftOut, preset: b
             "prompt": [{"role": "user", "content": question}]
         }
 
-    found = await run(rows, one, label=f"truthfulqa · {model.name}")
+    trouble: list[str] = []
+    found = await run(rows, tolerant(one, trouble), label=f"truthfulqa · {model.name}")
+    for sentence in trouble:
+        left_out.add("the model could not score it", sentence)
     return [item for item in found if item is not None]
 
 

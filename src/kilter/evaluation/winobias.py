@@ -12,7 +12,7 @@ import numpy as np
 from kilter.errors import KilterError
 from kilter.evaluation.coreference import OF_WORD, choose, occupations
 from kilter.evaluation.kappa import Ints, over_items
-from kilter.evaluation.likelihood import By
+from kilter.evaluation.likelihood import By, tolerant, unscored
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, read, sample
 from kilter.evaluation.statistics import interval
@@ -53,8 +53,10 @@ async def winobias(
         total = len(rows)
     else:
         sentences, total = benchmark(Path(data), left_out)
-        picks = await run(sentences, partial(_answer, model, by), label=f"winobias · {model.name}")
-        items = [_sample(s, pick == s["gold"]) for s, pick in zip(sentences, picks, strict=True)]
+        trouble: list[str] = []
+        picks = await run(sentences, tolerant(partial(_answer, model, by), trouble), label=f"winobias · {model.name}")
+        notes += unscored(trouble, len(sentences))
+        items = [_sample(s, pick == s["gold"]) for s, pick in zip(sentences, picks, strict=True) if pick is not None]
     if not items:
         raise KilterError(f"{data} holds no sentence to score; {' '.join(left_out.notes('sentences', total))}")
     notes += left_out.notes("sentences", total)

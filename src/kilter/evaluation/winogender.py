@@ -12,7 +12,7 @@ from kilter.errors import KilterError
 from kilter.evaluation import kappa
 from kilter.evaluation.coreference import choose, pronoun
 from kilter.evaluation.kappa import Ints, over_items
-from kilter.evaluation.likelihood import By
+from kilter.evaluation.likelihood import By, tolerant, unscored
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, number, read, sample
 from kilter.evaluation.statistics import interval, paired
@@ -59,7 +59,9 @@ async def winogender(
     if model is None:
         said = [number(item["row"].get(prediction)) for item in items]
     else:
-        said = await run(items, partial(_answer, model, by), label=f"winogender · {model.name}")
+        trouble: list[str] = []
+        said = await run(items, tolerant(partial(_answer, model, by), trouble), label=f"winogender · {model.name}")
+        notes += unscored(trouble, len(items))
     kept = []
     for item, pick in zip(items, said, strict=True):
         if pick not in (0, 1):
