@@ -1,7 +1,6 @@
 """A file of records made with a teacher that fails, by a process that is killed."""
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -10,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import answering_rows
 import pytest
+from serving_rows import lines, serving, write_prompts
 
 from kilter import formats, registry
 from kilter.errors import KilterError
@@ -24,36 +25,13 @@ from kilter.recipe import api
 from kilter.recipe.making import make_file, rehearse
 from kilter.recipe.run import run
 
-SERVER = Path(__file__).parents[1] / "models" / "faulty_server.py"
 PROGRAM = Path(answering_rows.__file__)
-
-
-@contextlib.contextmanager
-def serving(tmp_path, **plan):
-    """A faulty server in a process of its own; yields its address and what returns the rows that it was asked for."""
-    log = tmp_path / "asked.log"
-    (tmp_path / "plan.json").write_text(json.dumps({"log": str(log), **plan}), encoding="utf-8")
-    server = subprocess.Popen([sys.executable, SERVER, tmp_path / "plan.json"], stdout=subprocess.PIPE, text=True)
-    try:
-        address = server.stdout.readline().strip()
-        yield address + "#teacher", lambda: [int(entry.split()[1]) for entry in log.read_text().splitlines()]
-    finally:
-        server.terminate()
-        server.wait()
-        server.stdout.close()
 
 
 @pytest.fixture
 def prompts(tmp_path):
-    """Write `count` prompts to a file."""
-
-    def write(count):
-        path = tmp_path / "prompts.jsonl"
-        rows = ({"messages": [{"role": "user", "content": f"say row {i}"}]} for i in range(count))
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        return path
-
-    return write
+    """Write so many prompts to a file."""
+    return partial(write_prompts, tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -69,10 +47,6 @@ def make(out, model, records, *, journal=None, options=None, **desk):
     return make_file(
         found, options or {}, out=out, rejects=rejects, desk=at, model=model, records=records, prompts=overridden
     )
-
-
-def lines(path):
-    return [json.loads(entry) for entry in path.read_text(encoding="utf-8").splitlines()]
 
 
 def rows_of(path):

@@ -7,13 +7,13 @@ twice but what was under way, and ends with the same file.
 from __future__ import annotations
 
 import inspect
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kilter import formats, registry
+from kilter.data.card import Card
 from kilter.errors import KilterError, SetAside
 from kilter.files import sweep
 from kilter.models.desk import Desk, Rehearsal
@@ -53,22 +53,29 @@ def make_file(
     """Write what `method` makes to `out`, as it comes; the file is there, whole, when all of it has come.
 
     What was left out goes to the file `rejects`. Models are asked over `desk`, with the user's prompts of the folder
-    `prompts` in the place of the method's. Raises KilterError where nothing was made.
+    `prompts` in the place of the method's. `<out>.card.md` says by what the records were made and what they hold.
+    Raises KilterError where nothing was made.
     """
     check_prompts(method, prompts)
     sweep(out)
     try:
         with desk, Rejects(rejects) as kept, overriding(prompts):
             begun = call(method, options, model=model, records=records, rejects=kept)
-            count = itertools.count()
-            lost = formats.write(_some(begun, kept, count), out)
-            written = next(count)
+            card = Card(method, begun.options, records=_name(records), model=_name(model))
+            lost = formats.write(card.watch(_some(begun, kept)), out)
     except KeyboardInterrupt:
         if desk.journal is not None:
             tell([f"What was answered is kept in {desk.path}; the same command goes on from there."])
         raise
     notes = [*begun.notes(), *kept.sentences()]
-    return Made(out, written, begun.read, dict(kept.counts), kept.unread, desk.account(), lost, notes)
+    if out.is_file():  # beside a pipe or a device there is no place for a card
+        card.save(out, read=begun.read, aside=kept.counts, unread=kept.unread, account=desk.account())
+    return Made(out, card.count, begun.read, dict(kept.counts), kept.unread, desk.account(), lost, notes)
+
+
+def _name(given: Any) -> str | None:
+    """Return a model or a file by the name that it was given, None where it was given as it is."""
+    return str(given) if isinstance(given, str | Path) else None
 
 
 def rehearse(
@@ -103,13 +110,12 @@ def prompts_of(method: registry.Method) -> Prompts:
     return Prompts(inspect.getsourcefile(method.function) or "")
 
 
-def _some(begun: Call, kept: Rejects, count: Iterator[int]) -> Iterator[Any]:
-    """Yield the records that the method makes, counted; raise KilterError where there are none."""
+def _some(begun: Call, kept: Rejects) -> Iterator[Any]:
+    """Yield the records that the method makes; raise KilterError where there are none."""
     made: Iterable[Any] = pulled(begun.made())
     none = True
     for record in made:
         none = False
-        next(count)
         yield record
     if none:
         why = kept.sentences()
