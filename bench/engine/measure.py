@@ -1,0 +1,168 @@
+"""Workers by turns, and what comes of it: rates, and the median of the turns' ratios with their range.
+
+Every side is a process of its own with its own environment (TRL's default gets the allocator that its user gets). All
+are made ready first; then one works while the others wait for their pipe. The order of the sides turns round after
+every round, so that a machine that slows down does so for all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+# What Kilter sets for its user on a CPU (engine/memory.py), as the environment of a process that does not.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "LRU_CACHE_CAPACITY": "256",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
+}  # fmt: skip
+
+
+class WorkerError(Exception):
+    """A worker ended before it was ready, with the last lines of what it wrote."""
+
+
+class Worker:
+    """One side in a process of its own."""
+
+    def __init__(self, side: str, job: dict[str, Any], python: str, log: Path) -> None:
+        """Start it; it works up to the first turn and waits."""
+        self.side, self.log, self.facts = side, log, dict[str, Any]()
+        with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False, encoding="utf-8") as file:
+            json.dump(job, file)
+        self._file = Path(file.name)
+        ours_reads, theirs_writes = os.pipe()
+        theirs_reads, ours_writes = os.pipe()
+        environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+        if job["setting"].get("allocator"):
+            environment |= ALLOCATOR
+        if job["device"] == "cpu":
+            environment["CUDA_VISIBLE_DEVICES"] = ""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("w", encoding="utf-8") as written:
+            self._process = subprocess.Popen(
+                [python, "-m", "bench.engine.worker", side, str(self._file), str(theirs_reads), str(theirs_writes)],
+                cwd=ROOT, env=environment, stdout=written, stderr=subprocess.STDOUT,
+                pass_fds=(theirs_reads, theirs_writes),
+            )  # fmt: skip
+        os.close(theirs_reads)
+        os.close(theirs_writes)
+        self._reads, self._writes = os.fdopen(ours_reads), os.fdopen(ours_writes, "w")
+        while not self.facts.get("ready"):
+            self.facts |= self._hear()
+
+    def turn(self) -> tuple[float, float]:
+        """Let it work for one turn; return the seconds that the turn took, by the clock and of processors."""
+        self._writes.write("go\n")
+        self._writes.flush()
+        heard = self._hear()
+        return float(heard["seconds"]), float(heard["cpu_seconds"])
+
+    def stop(self) -> None:
+        """Let it end."""
+        try:
+            self._writes.write("stop\n")
+            self._writes.close()
+            self._process.wait(timeout=60)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        finally:
+            self._reads.close()
+            self._file.unlink(missing_ok=True)
+
+    def _hear(self) -> dict[str, Any]:
+        line = self._reads.readline()
+        if not line:
+            self._process.wait()
+            told = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            raise WorkerError(f"{self.side}: {told[-1] if told else 'it wrote nothing'} (see {self.log})")
+        heard: dict[str, Any] = json.loads(line)
+        return heard
+
+
+@dataclass(slots=True)
+class Measured:
+    """Seconds of every turn of one side, and what the side told of itself."""
+
+    setting: dict[str, Any]
+    facts: dict[str, Any]
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+
+    def whole(self, epochs: int) -> list[float]:
+        """Seconds of each turn (an epoch) with its share of a pass of the reference over the data."""
+        extra = float(self.facts.get("reference_seconds", 0.0)) / epochs
+        return [seconds + extra for seconds in self.seconds]
+
+
+def alternate(
+    jobs: Sequence[tuple[str, dict[str, Any]]], pythons: dict[str, str], turns: int, logs: Path
+) -> list[Measured]:
+    """Run every (side, job) for `turns` turns, one after the other; raises WorkerError where one of them fails."""
+    workers: list[Worker] = []
+    try:
+        for number, (side, job) in enumerate(jobs):
+            workers.append(Worker(side, job, pythons[side], logs / f"{number}-{side}.log"))
+        found = [Measured(job["setting"], w.facts) for (_, job), w in zip(jobs, workers, strict=True)]
+        for turn in range(turns):
+            order = range(len(workers)) if turn % 2 == 0 else reversed(range(len(workers)))
+            for i in order:
+                seconds, cpu_seconds = workers[i].turn()
+                found[i].seconds.append(seconds)
+                found[i].cpu_seconds.append(cpu_seconds)
+    finally:
+        for worker in workers:
+            worker.stop()
+    return found
+
+
+def fastest(
+    job: dict[str, Any],
+    start: dict[str, Any],
+    changes: Sequence[dict[str, Any]],
+    pythons: dict[str, str],
+    epochs: int,
+    logs: Path,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the fastest setting of theirs found by making one change after the other, and all that was tried.
+
+    A change stays if it makes a turn shorter by 2 % at least (the better of two turns). One that TRL refuses or that
+    fails is written down with its reason.
+    """
+    tried: list[dict[str, Any]] = []
+
+    def seconds(setting: dict[str, Any]) -> float:
+        try:
+            (found,) = alternate([("theirs", job | {"setting": setting})], pythons, 2, logs / f"try-{len(tried)}")
+        except WorkerError as error:
+            tried.append({"setting": setting, "seconds": None, "failed": str(error)})
+            return float("inf")
+        tried.append({"setting": setting, "seconds": round(min(found.whole(epochs)), 4)})
+        return min(found.whole(epochs))
+
+    best, least = start, seconds(start)
+    for change in changes:
+        here = seconds(best | change)
+        if here < 0.98 * least:
+            best, least = best | change, here
+    return best, tried
+
+
+def ratios(theirs: list[float], ours: list[float]) -> tuple[float, float, float]:
+    """Median, least and greatest of the turns' ratios of their seconds to ours."""
+    each = [a / b for a, b in zip(theirs, ours, strict=True)]
+    return median(each), min(each), max(each)
+
+
+def this_python() -> str:
+    """The interpreter that runs this."""
+    return sys.executable
