@@ -10,9 +10,9 @@ BIN := $(VENV)/bin
 PINS := $(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install quickstart test lint format docs clean
+.PHONY: help install quickstart test lint format docs bench clean
 help:  ## list what make can do here
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /:/' | awk -F: '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /:/' | awk -F: '{printf "make %-12s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed-$(PINS)  ## make .venv with the pinned dependencies and the development tools
 
@@ -49,6 +49,13 @@ docs: $(VENV)/.docs-$(PINS)  ## build the documentation into site/
 	@$(BIN)/python docs/readme_methods.py
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "The documentation is in site/index.html"
+
+$(VENV)/.bench-$(PINS): $(VENV)/.installed-$(PINS)
+	@$(PIP) --no-build-isolation -e '.[dev,bench]'
+	@rm -f $(VENV)/.bench-* && touch $@
+
+bench: $(VENV)/.bench-$(PINS)  ## measure the engine beside TRL, write docs/performance.md (40 minutes on a quiet machine)
+	@$(BIN)/python -m bench.engine $(ARGS)
 
 clean:  ## remove .venv and everything built
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
