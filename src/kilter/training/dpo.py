@@ -12,6 +12,7 @@ from kilter.engine.head import LogProbs
 from kilter.engine.loop import Loss
 from kilter.registry import Amount, method
 from kilter.training.objective import learns_from
+from kilter.training.pairwise import log_ratio, of_pairs, shown
 
 
 @method("dpo", wing="training", paper="arXiv:2305.18290", survey="S1 §4.3, S2 §3.2.1")
@@ -42,17 +43,9 @@ def dpo(
         label_smoothing: share of pairs taken to be labelled the wrong way round, below 0.5
         sft_weight: weight of the chosen response's negative log-prob per token
     """
-    rewards = beta * (policy.sum() - reference.sum())
-    chosen, rejected = rewards[group.pairs[:, 0]], rewards[group.pairs[:, 1]]
-    margin = chosen - rejected
+    better, worse = of_pairs(beta * log_ratio(policy, reference), group)
+    margin = better - worse
     loss = -(1 - label_smoothing) * logsigmoid(margin) - label_smoothing * logsigmoid(-margin)
     if sft_weight:
         loss = loss - sft_weight * policy.mean()[group.pairs[:, 0]]
-    metrics = {
-        "reward_margin": margin,
-        "accuracy": (margin > 0).float(),
-        "chosen_reward": chosen,
-        "rejected_reward": rejected,
-        "kl": reference.sum() - policy.sum(),
-    }
-    return Loss(loss, loss.new_ones(len(loss)), metrics)
+    return Loss(loss, loss.new_ones(len(loss)), shown(better, worse, policy, reference))
