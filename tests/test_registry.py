@@ -119,3 +119,19 @@ def test_two_methods_of_one_name_are_refused(monkeypatch):
 def test_an_alias_finds_its_method(monkeypatch):
     monkeypatch.setattr(registry, "_registered", {("training", "tilt"): ROW})
     assert find("lean", "training") is ROW
+
+
+def test_a_name_may_be_taken_in_several_wings(monkeypatch):
+    def other(records, *, n: int = 3):
+        """Another of the name."""
+
+    both = {("training", "tilt"): ROW, ("data", "tilt"): Method("tilt", "data", other, None, None, ())}
+    hidden = Method("lean", "evaluation", other, None, None, ("tilt",))
+    monkeypatch.setattr(registry, "_registered", both | {("evaluation", "lean"): hidden})
+    assert find("tilt", "data").function is other
+    assert find("training/tilt") is ROW
+    # Whoever is called so by an alias alone is hidden by those whose name it is.
+    assert [found.wing for found in registry.find_all("tilt")] == ["data", "training"]
+    assert find("tilt", "evaluation") is hidden
+    with pytest.raises(KilterError, match="'tilt' is in several wings; say data/tilt or training/tilt"):
+        find("tilt")

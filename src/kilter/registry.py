@@ -66,7 +66,7 @@ class Method:
     def options(self) -> dict[str, Option]:
         """The keyword-only arguments by name, in their order."""
         hints = typing.get_type_hints(self.function, include_extras=True)
-        told = _option_lines(self.documentation)
+        told = described(self.documentation)
         return {
             name: Option(name, hints.get(name, Any), p.default, told.get(name, ""))
             for name, p in inspect.signature(self.function).parameters.items()
@@ -153,21 +153,36 @@ def methods(wing: str | None = None) -> list[Method]:
 
 
 def find(name: str, wing: str | None = None) -> Method:
-    """Return the method called `name` (id, alias or `wing/id`); raise KilterError that offers the nearest."""
+    """Return the method called `name` (id, alias or `wing/id`); raise KilterError that offers the nearest.
+
+    An id may be taken in several wings: one says which, by `wing` or in the name.
+    """
+    hits = find_all(name, wing)
+    if len(hits) > 1:
+        raise KilterError(f"'{name}' is in several wings; say {' or '.join(f'{m.wing}/{m.id}' for m in hits)}.")
+    return hits[0]
+
+
+def find_all(name: str, wing: str | None = None) -> list[Method]:
+    """Return every method called `name`, by wing; there is at least one, or KilterError is raised.
+
+    Methods of that id come before, and hide, those that have it as an alias.
+    """
     if "/" in name and wing is None:
         wing, name = name.split("/", 1)
     known = methods(wing)
     hits = [m for m in known if name == m.id] or [m for m in known if name in m.aliases]
-    if len(hits) == 1:
-        return hits[0]
     if hits:
-        raise KilterError(f"'{name}' is in several wings; say {' or '.join(f'{m.wing}/{m.id}' for m in hits)}.")
+        return hits
     hint = nearest(name, [n for m in known for n in (m.id, *m.aliases)]) or " See `kilter methods`."
     raise KilterError(f"Unknown {wing + ' ' if wing else ''}method '{name}'.{hint}")
 
 
-def _option_lines(documentation: str) -> dict[str, str]:
-    """Read `name: text` lines of the docstring's `Options:` part; a deeper-indented line continues the one above."""
+def described(documentation: str) -> dict[str, str]:
+    """Return what a docstring says of options: `name: text` lines of its `Options:` part, by name.
+
+    A deeper-indented line continues the one above.
+    """
     _, _, part = documentation.partition("\nOptions:\n")
     told: dict[str, str] = {}
     name = ""

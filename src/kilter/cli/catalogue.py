@@ -40,24 +40,18 @@ def enter(app: typer.Typer) -> None:
         method: Annotated[str, typer.Argument(help="A method's name, or WING/NAME.")],
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
-        """Show one method: its paper, formula, options and an example."""
+        """Show one method: its paper, formula, options and an example. A name that several wings have shows each."""
         from kilter import registry
-        from kilter.recipe.options import told
 
-        found = registry.find(method)
-        options = [{**row, "default": _default(row["default"])} for row in told(found)]
-        documentation = found.documentation.partition("\nOptions:\n")[0].rstrip()
+        found = registry.find_all(method)
         if as_json:
-            emit({**_row(found), "documentation": documentation, "options": options, "example": example(found)})
+            pages = [_told(one) for one in found]
+            emit(pages[0] if len(pages) == 1 else pages)
             return
-        print(f"{found.wing}/{found.id}" + (f"  (also {', '.join(found.aliases)})" if found.aliases else ""))
-        for label, value in (("paper", found.paper), ("survey", found.survey)):
-            if value:
-                print(f"{label}: {value}")
-        print(f"\n{documentation}\n")
-        if options:
-            _table(["option", "type", "default", "what it does"], [[str(v) for v in row.values()] for row in options])
-        print(f"\nExample:\n  {example(found)}")
+        for i, one in enumerate(found):
+            if i:
+                print(f"\n{'-' * 80}\n")
+            _show(one)
 
     @verb(
         app,
@@ -83,6 +77,28 @@ def enter(app: typer.Typer) -> None:
             raise KilterError("Give a file to read and one to write: kilter convert IN OUT --to SHAPE.")
         else:
             _convert(source, target, to, as_json)
+
+
+def _told(method: Any) -> dict[str, Any]:
+    """Return all that is to be said of a method."""
+    from kilter.recipe.options import told
+
+    options = [{**row, "default": _default(row["default"])} for row in told(method)]
+    documentation = method.documentation.partition("\nOptions:\n")[0].rstrip()
+    return {**_row(method), "documentation": documentation, "options": options, "example": example(method)}
+
+
+def _show(method: Any) -> None:
+    page = _told(method)
+    print(f"{method.wing}/{method.id}" + (f"  (also {', '.join(method.aliases)})" if method.aliases else ""))
+    for label in ("paper", "survey"):
+        if page[label]:
+            print(f"{label}: {page[label]}")
+    print(f"\n{page['documentation']}\n")
+    if page["options"]:
+        rows = [[str(value) for value in row.values()] for row in page["options"]]
+        _table(["option", "type", "default", "what it does"], rows)
+    print(f"\nExample:\n  {page['example']}")
 
 
 def _convert(source: str, target: Path, to: str, as_json: bool) -> None:

@@ -13,7 +13,7 @@ import inspect
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -91,6 +91,7 @@ def train(
     critic_share: float = 1.0,
     entropy: bool = False,
     notes: Sequence[str] = (),
+    prepared: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> TrainResult:
     """Train `model` (a transformers causal LM or reward model in fp32, changed in place); leave a checkpoint in `out`.
@@ -104,7 +105,8 @@ def train(
 
     `out` gets metrics.jsonl, and states to continue from while the run goes: the same call continues there; where the
     run is finished it returns what that found, and leaves `model` as it is. `tokenizer` is saved along, `notes` on the
-    data are kept with the result. `overwrite` trains over whatever is there.
+    data are kept with the result, and the options by which the data were `prepared` among the others. `overwrite`
+    trains over whatever is there.
 
     Raises KilterError for no trees, a loss that is not finite, a disk that is full, a folder that holds another run,
     and where another process of the run has gone.
@@ -112,6 +114,7 @@ def train(
     out, feed = make_folder(out), Feed.of(trees, **_of(options))
     mark = mark_of([model, reference, critic], feed.digest(), objective, options, critic_share)
     settings = settings_of(objective, options) | (feed.sampling.settings() if feed.sampling else {})
+    settings |= prepared or {}
     if (told := finished.admit(out, mark, settings, overwrite=overwrite)) is not None:
         _tidy(out)
         known = {name: told[name] for name in TrainResult.__dataclass_fields__ if name in told}

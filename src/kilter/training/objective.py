@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from kilter.engine.batch import Tree
+from kilter.records import Record
+
 Kind = Literal["demonstrations", "pairs", "scores", "labels", "steps", "prompts"]
 # A policy writes (a causal language model), a judge says a number (a reward model).
 Role = Literal["policy", "judge"]
@@ -29,15 +32,46 @@ class Online:
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
-def learns_from(kind: Kind, *, trains: Role = "policy") -> Callable[[Function], Function]:
+@dataclass(frozen=True)
+class Offline:
+    """What an objective that learns from records asks of the driver (run.py) beside them.
+
+    `records(records, *, options)` turns what the file holds into records to learn from, of the kind `becomes`, and
+    sentences about what it left out; it may take the `tokenizer` too, and change it. `trees(trees, *, options)`
+    completes the trees that are made of them. The keyword-only arguments of both are options of the method. `defaults`
+    are the paper's, for options that all methods share.
+    """
+
+    records: Callable[..., tuple[list[Record], list[str]]] | None = None
+    trees: Callable[..., list[Tree]] | None = None
+    becomes: Kind | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def hooks(self) -> list[Callable[..., Any]]:
+        """The functions that there are."""
+        return [hook for hook in (self.records, self.trees) if hook is not None]
+
+
+def learns_from(
+    kind: Kind,
+    *,
+    trains: Role = "policy",
+    becomes: Kind | None = None,
+    records: Callable[..., tuple[list[Record], list[str]]] | None = None,
+    trees: Callable[..., list[Tree]] | None = None,
+    **defaults: Any,
+) -> Callable[[Function], Function]:
     """Mark an objective: the driver reads such records, leaves out those without, and says so if none is left.
 
     An objective that trains a judge is given Values instead of LogProbs, and a model with a head that says a number.
+    What else may be asked: see `Offline`.
     """
 
     def mark(function: Function) -> Function:
         setattr(function, "learns_from", kind)  # noqa: B010 - a function has no such attribute for the type checker
         setattr(function, "trains", trains)  # noqa: B010
+        setattr(function, "offline", Offline(records, trees, becomes, defaults))  # noqa: B010
         return function
 
     return mark
@@ -70,6 +104,12 @@ def kind_of(function: Callable[..., Any]) -> Kind:
 def online_of(function: Callable[..., Any]) -> Online | None:
     """Return what `function` asks of the online source, None where it learns from records."""
     found: Online | None = getattr(function, "online", None)
+    return found
+
+
+def offline_of(function: Callable[..., Any]) -> Offline:
+    """Return what `function` asks of the driver beside records."""
+    found: Offline = getattr(function, "offline", Offline())
     return found
 
 

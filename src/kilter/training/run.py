@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from kilter.records import Demonstration, Group, Prompt, Record
 from kilter.registry import Method
 from kilter.training.critic import CriticOptions, load_critic
 from kilter.training.judged import check_scores, judged_trees, steps_of
-from kilter.training.objective import Kind, Role, kind_of, online_of, role_of
+from kilter.training.objective import Kind, Role, kind_of, offline_of, online_of, role_of
 from kilter.training.online import OnlineOptions, online_source
 
 # What a tree must have for each kind of learning, and what to say when none has it.
@@ -54,25 +54,48 @@ def options_of(method: Method) -> type[BaseModel]:
     shared = dict(LoopOptions.model_fields)
     if online:
         if online.shape:
-            own |= _fields(Method(method.id, method.wing, online.shape, None, None, ()))
+            own |= _of_hook(method, online.shape)
         shared = {**OnlineOptions.model_fields, **(CriticOptions.model_fields if online.critic else {}), **shared}
-        for name, default in online.defaults.items():
-            shared[name] = copy.copy(shared[name])
-            shared[name].default = default
+    offline = offline_of(method.function)
+    for hook in offline.hooks:
+        own |= _of_hook(method, hook)
+    for name, default in {**offline.defaults, **(online.defaults if online else {})}.items():
+        shared[name] = copy.copy(shared[name])
+        shared[name].default = default
     settled = {name: (field.annotation, field) for name, field in shared.items() if name not in own}
     fields: dict[str, Any] = {**own, **settled}
     return create_model(f"{method.id}_training_options", __config__=registry.STRICT, **fields)
 
 
-def _fields(method: Method) -> dict[str, Any]:
+def _fields(method: Method, told: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return the method's own options as pydantic takes them."""
     return {
         option.name: (
             option.type,
-            Field(... if option.default is inspect.Parameter.empty else option.default, description=option.help),
+            Field(
+                ... if option.default is inspect.Parameter.empty else option.default,
+                description=option.help or (told or {}).get(option.name, ""),
+            ),
         )
         for option in method.options.values()
     }
+
+
+def _of_hook(method: Method, hook: Callable[..., Any]) -> dict[str, Any]:
+    """Return the options of what prepares a method's data; its docstring may describe them, or the method's."""
+    return _fields(Method(method.id, method.wing, hook, None, None, ()), registry.described(method.documentation))
+
+
+def _called(hook: Callable[..., Any], what: Any, tokenizer: Any, given: Mapping[str, Any]) -> Any:
+    """Return what a hook makes of `what`, given the options that it takes."""
+    taken = inspect.signature(hook).parameters
+    told = {name: value for name, value in {**given, "tokenizer": tokenizer}.items() if name in taken}
+    return hook(what, **told)
+
+
+def _hooked(hooks: Sequence[Callable[..., Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of hooks by name, which the run is known by beside the objective's."""
+    return {name: given[name] for hook in hooks for name in inspect.signature(hook).parameters if name in given}
 
 
 def train(
@@ -111,7 +134,9 @@ def train(
     if places < settings.max_length:
         notes.append(f"Sequences are cut to {places} tokens, all that the model has positions for.")
     length = min(places, settings.max_length)
-    kept: dict[str, Any] = {"tokenizer": tokenizer, "overwrite": overwrite}
+    offline = offline_of(found.function)
+    prepared = _hooked(offline.hooks, given)
+    kept: dict[str, Any] = {"tokenizer": tokenizer, "overwrite": overwrite, "prepared": prepared}
     if (online := online_of(found.function)) is not None:
         prompts = [record for record in records if isinstance(record, Prompt)]
         source, more = online_source(prompts, weights, tokenizer, online, given, method=found.id, max_length=length)
@@ -120,7 +145,11 @@ def train(
         kept |= load_critic(str(model), tokenizer, given) if online.critic else {}
         trees: loop.Source = source
     else:
-        trees, more = make_trees(tokenizer, records, kind, length, found.id, role)
+        if offline.records:
+            records, more = _called(offline.records, records, tokenizer, given)
+            notes += more
+        trees, more = make_trees(tokenizer, records, offline.becomes or kind, length, found.id, role)
+        trees = _called(offline.trees, trees, tokenizer, given) if offline.trees else trees
     notes += more
     say(notes)
     return loop.train(weights, trees, objective, settings, out, notes=notes, **kept)
