@@ -2,7 +2,10 @@
 
 from kilter.data import (
     alpagasus,
+    baize,
+    belle_multiturn,
     belle_scaling,
+    camel,
     data_constrained,
     decontaminate,
     dolly,
@@ -23,17 +26,22 @@ from kilter.data import (
     quality,
     sampled_preferences,
     score,
+    selfee,
     sharegpt_vicuna,
     superfiltering,
     superni,
     tulu,
+    ultrachat,
     world_demonstrations,
     world_prompts,
 )
 
 __all__ = [
     "alpagasus",
+    "baize",
+    "belle_multiturn",
     "belle_scaling",
+    "camel",
     "data_constrained",
     "decontaminate",
     "dolly",
@@ -54,10 +62,12 @@ __all__ = [
     "quality",
     "sampled_preferences",
     "score",
+    "selfee",
     "sharegpt_vicuna",
     "superfiltering",
     "superni",
     "tulu",
+    "ultrachat",
     "world_demonstrations",
     "world_prompts",
 ]
