@@ -56,7 +56,8 @@ def flask(*, data: str, column: str = "review", questions: str | None = None) ->
     if not scored:
         raise KilterError(f"{data} holds no score of a skill; {' '.join(left_out.notes('judgements', len(rows)))}")
     measures = {"score": mean(scored)}
-    parts: dict[str, list[Scored]] = {f"ability:{name}": [] for name in SKILLS} | {f"skill:{name}": [] for name in ALL}
+    names = [*(f"ability:{name}" for name in SKILLS), *(f"skill:{name}" for name in ALL)]
+    parts: dict[str, list[Scored]] = {name: [] for name in names}
     levels: dict[str, list[Scored]] = {}
     for item in scored:
         row, skill, _ = item

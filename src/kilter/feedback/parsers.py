@@ -254,6 +254,31 @@ def _safety(text: str) -> bool | None:
     return True if re.search(r"\bsafe\b|安全", said) else None
 
 
+def _label_share(text: str) -> float | None:
+    """The first side's share under the probabilities of A, B and C (a tie): P(A) + P(C) / 2."""
+    told = _probabilities(text)
+    return None if told is None or not {"A", "B"} <= set(told) else told["A"] + told.get("C", 0.0) / 2
+
+
+def _label_mean(text: str) -> float | None:
+    """The mean of numbers under their probabilities."""
+    told = _probabilities(text)
+    weights = {number(label): p for label, p in (told or {}).items()}
+    if not weights or None in weights:
+        return None
+    return sum((label or 0.0) * p for label, p in weights.items())
+
+
+def _probabilities(text: str) -> dict[str, float] | None:
+    """A table of labels and probabilities that add up to 1."""
+    value = _literal(text)
+    if not isinstance(value, dict):
+        return None
+    told = {str(label): number(p) for label, p in value.items()}
+    known = {label: p for label, p in told.items() if p is not None and 0 <= p <= 1}
+    return known if known and len(known) == len(told) and abs(sum(known.values()) - 1) < 1e-3 else None
+
+
 def _literal(text: str) -> Any:
     """A value written as JSON or as Python does."""
     try:
@@ -303,5 +328,7 @@ PARSERS: tuple[Parser, ...] = (
     Parser("factscore", 1, "truth", "true or false, the later one", _truth, _supported_unless_negated),
     Parser("yes-no", 1, "truth", "the first yes or no", _yes_no),
     Parser("likert", 1, "score", "one number 1 to 5", _likert),
+    Parser("label-share", 1, "share", "probabilities of A, B and C as JSON", _label_share),
+    Parser("label-mean", 1, "score", "probabilities of numbers as JSON", _label_mean),
     Parser("safety", 1, "truth", "safe or unsafe", _safety),
 )

@@ -1,0 +1,294 @@
+"""One judged run: the model answers, a judge rates the answers or compares them with a baseline's, biases are probed.
+
+A suite says what is asked; everything else is the same for all of them, and so are the options (`Way`), which the
+decorator `judged` adds to a suite's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import functools
+import inspect
+import random
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
+
+from kilter.errors import KilterError, SetAside
+from kilter.evaluation import probes, scoring
+from kilter.evaluation.questions import IDS, Item
+from kilter.evaluation.result import Evaluation
+from kilter.evaluation.rows import Row, read
+from kilter.evaluation.statistics import summarize
+from kilter.feedback.judge import Judge, Judgement, case_of
+from kilter.models.each import each
+from kilter.models.load import load
+from kilter.models.protocol import Model, Sampling
+from kilter.records import Message
+from kilter.registry import Amount, Count, Whole
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+RESPONSES = ("response", "output", "answer", "text", "responses", "choices", "turns")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How answers are had and judged. The fields are options of every judged suite."""
+
+    judge: Annotated[str, Field(description="the model that judges: a folder, hub id, server URL or kilter/teacher")]
+    baseline: Annotated[
+        str | None,
+        Field(description="compare with the answers of this model, or with those in this file; else rate each answer"),
+    ] = None
+    orders: Annotated[
+        Literal["both", "random"], Field(description="show a pair in both orders, or in one that is drawn")
+    ] = "both"
+    merge: Annotated[
+        Literal["agree", "mean"],
+        Field(description="of two orders: a win is one in both and anything else a tie, or the mean of the two"),
+    ] = "agree"
+    evidences: Annotated[
+        Count, Field(description="judgements of each answer or order, drawn at a temperature of 1 where several")
+    ] = 1
+    reason: Annotated[bool, Field(description="the judge's reasons before its verdict, or after it")] = True
+    shots: Annotated[bool, Field(description="show the judge worked examples first")] = False
+    verdict: Annotated[
+        Literal["text", "logprobs"], Field(description="read the judge's words, or its probabilities of the verdicts")
+    ] = "text"
+    probes: Annotated[Whole, Field(description="items on which the judge's biases are measured; 0 measures none")] = 16
+    judge_temperature: Annotated[Amount, Field(description="sampling temperature of the judge")] = 0.0
+    judge_tokens: Annotated[Count, Field(description="longest text of the judge in tokens")] = 512
+    n: Annotated[Count | None, Field(description="how many items, drawn with the seed; all where not given")] = None
+    temperature: Annotated[Amount, Field(description="sampling temperature of the answers; 0 is greedy")] = 0.0
+    max_tokens: Annotated[Count, Field(description="longest answer in tokens")] = 512
+    seed: Annotated[int, Field(description="seed of the draws")] = 0
+
+    def opened(self, criterion: str = "") -> Judge:
+        """Return the judge. Raises KilterError where there is no such model."""
+        return Judge(
+            opened(self.judge), orders=self.orders, evidences=self.evidences, reason=self.reason, shots=self.shots,
+            by=self.verdict, criterion=criterion, temperature=self.judge_temperature, max_tokens=self.judge_tokens,
+            seed=self.seed,
+        )  # fmt: skip
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the model under test is asked."""
+        return Sampling(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
+
+
+def judged(**defaults: Any) -> Callable[[Function], Function]:
+    """Give a suite the options of `Way`, with other `defaults` where it has them; they reach it as `way`.
+
+    An option that the suite has itself is not added, and goes into the way as well.
+    """
+
+    def enter(suite: Function) -> Function:
+        own = inspect.signature(suite)
+        hints = typing.get_type_hints(suite, include_extras=True)
+        shared = typing.get_type_hints(Way, include_extras=True)
+        added = []
+        for field in dataclasses.fields(Way):
+            if field.name not in own.parameters:
+                given = field.default if field.default is not dataclasses.MISSING else inspect.Parameter.empty
+                default = defaults.get(field.name, given)
+                kind = inspect.Parameter.KEYWORD_ONLY
+                added.append(inspect.Parameter(field.name, kind, default=default, annotation=shared[field.name]))
+
+        @functools.wraps(suite)
+        def asked(*inputs: Any, **options: Any) -> Any:
+            given = defaults | {name: options[name] for name in shared if name in options}
+            missing = [p.name for p in added if p.default is inspect.Parameter.empty and p.name not in given]
+            if missing:
+                raise KilterError(f"The suite needs the option {missing[0]}; name the model that is to judge.")
+            mine = {name: value for name, value in options.items() if name in own.parameters}
+            return suite(*inputs, way=Way(**given), **mine)
+
+        kept = [
+            p.replace(annotation=hints.get(p.name, p.annotation)) for p in own.parameters.values() if p.name != "way"
+        ]
+        # What has no default goes first, as the command line shows it.
+        order = sorted([*kept, *added], key=lambda p: (p.kind, p.kind is p.KEYWORD_ONLY and p.default is not p.empty))
+        asked.__signature__ = own.replace(parameters=order)  # type: ignore[attr-defined]
+        asked.__annotations__ = {p.name: p.annotation for p in order} | {"return": hints.get("return")}
+        asked.__doc__ = _documented(suite, [p.name for p in added])
+        return typing.cast(Function, asked)
+
+    return enter
+
+
+def _documented(suite: Callable[..., Any], added: Sequence[str]) -> str:
+    """Return the suite's docstring with a line for each option that was added."""
+    text = inspect.getdoc(suite) or ""
+    about = {
+        name: hint.__metadata__[-1].description for name, hint in typing.get_type_hints(Way, include_extras=True).items()
+    }
+    lines = "\n".join(f"    {name}: {about[name]}" for name in added)
+    return f"{text}\n{lines}" if "\nOptions:\n" in text else f"{text}\n\nOptions:\n{lines}"
+
+
+def opened(model: str | Model) -> Model:
+    """Return a model by its name, or as it is. Raises KilterError for one that cannot be asked."""
+    found = load(model) if isinstance(model, str) else model
+    if not hasattr(found, "ask"):
+        raise KilterError(f"'{model}' is a reward model, which says nothing in words; name a language model as judge.")
+    return found
+
+
+async def run(
+    model: Model,
+    items: Sequence[Item],
+    way: Way,
+    *,
+    suite: str,
+    notes: Sequence[str] = (),
+    judge: Judge | None = None,
+    sampling: Callable[[Item], Sampling] | None = None,
+    referenced: Callable[[Item], bool] = lambda item: True,
+) -> Evaluation:
+    """Return what `way.judge` says of `model`'s answers to `items`, with its biases beside it.
+
+    `sampling(item)` says how an item is answered, where that differs; `referenced(item)` whether the judge is shown the
+    item's reference. Raises KilterError where no answer has a verdict.
+    """
+    if way.temperature < 0 or not items:
+        raise KilterError("There is nothing to ask; give a file with at least one question.")
+    asked_by = judge or way.opened()
+    other = _Baseline(way.baseline) if way.baseline is not None else None
+    probed = {item.id for item in random.Random(way.seed).sample(list(items), min(way.probes, len(items)))}
+
+    async def one(item: Item) -> Row:
+        settings = sampling(item) if sampling else way.sampling
+        mine = await conversation(model, item, settings)
+        theirs = await other.answers(item, settings) if other else []
+        turns = range(min(len(mine), len(theirs)) if other else len(mine))
+        told = await asyncio.gather(
+            *(_judgements(asked_by, item, turn, mine, theirs, item.id in probed, referenced(item)) for turn in turns)
+        )
+        sample = {
+            "id": item.id,
+            "prompt": [m.to_json() for m in [*item.before, *_turns(item.turns, mine[:-1])]],
+            "response": mine[-1],
+            "family": item.category,
+            "language": item.language,
+            "scoring": "compared" if other else "rated",
+            "judgements": [one.to_json() for some in told for one in some],
+        }
+        if len(mine) > 1:
+            sample["responses"] = mine
+        if other:
+            sample |= {"baseline": theirs, "merge": "mean" if way.verdict == "logprobs" else way.merge}
+        if item.references:
+            sample["expected"] = item.references[-1]
+        return scoring.scored(sample)
+
+    samples = await each(items, one, label=f"{suite} · {model.name}")
+    return evaluated(model.name, samples, suite=suite, seed=way.seed, notes=[*notes, *remarks(model, asked_by, other)])
+
+
+def evaluated(
+    name: str, samples: list[Row], *, suite: str, seed: int | None = None, notes: Sequence[str] = ()
+) -> Evaluation:
+    """Return judged samples as an evaluation. Raises KilterError where none of them has a verdict."""
+    notes = [*notes, *scoring.unread(samples)]
+    measures = summarize(samples)
+    if not any(not measure.startswith("judge:") for measure in measures):
+        why = f": {notes[-1]}" if notes else "; look at what was left out."
+        raise KilterError(f"No answer has a verdict that can be read{why}")
+    last = [measure for measure in measures if measure.startswith("judge:")]
+    last.sort(key=lambda measure: scoring.TOLD.index(measure) if measure in scoring.TOLD else len(scoring.TOLD))
+    order = [*(measure for measure in measures if measure not in last), *last]
+    return Evaluation(name, {measure: measures[measure] for measure in order}, samples, suite, seed, [*notes])
+
+
+async def conversation(model: Model, item: Item, sampling: Sampling) -> list[str]:
+    """Return the model's answer to each turn of the user's, each given all that came before."""
+    said: list[str] = []
+    for at in range(len(item.turns)):
+        messages = [*item.before, *_turns(item.turns[: at + 1], said)]
+        [answer] = await model.ask(messages, sampling)
+        if answer.finish_reason == "filter":
+            raise SetAside("The server's filter kept a part of the answer back.", "filtered")
+        said.append(answer.text)
+    return said
+
+
+def remarks(model: Model, judge: Judge, other: _Baseline | None) -> list[str]:
+    """Return what a reader should know of who judged whom."""
+    names = {model.name, other.name if other else ""}
+    if judge.name in names:
+        return [f"The judge {judge.name} is one of those judged; its verdict on itself is no independent one."]
+    return []
+
+
+class _Baseline:
+    """What answers are compared with: another model's, or those in a file."""
+
+    def __init__(self, name: str | Model) -> None:
+        stored = isinstance(name, str) and Path(name).is_file()
+        self.model = None if stored else opened(name)
+        self.stored = responses(str(name)) if stored else {}
+        self.name = str(name) if self.model is None else self.model.name
+
+    async def answers(self, item: Item, sampling: Sampling) -> list[str]:
+        if self.model is not None:
+            return await conversation(self.model, item, sampling)
+        found = self.stored.get(item.id)
+        if not found:
+            raise SetAside(f"The baseline {self.name} has no answer to item {item.id}.", "no baseline")
+        return found
+
+
+def responses(path: str) -> dict[str, list[str]]:
+    """Return the answers in a file by the item's id: rows with an id and a response, or an evaluation's samples.
+
+    Raises KilterError where there are none.
+    """
+    rows, _ = read(path)
+    if len(rows) == 1 and isinstance(rows[0].get("samples"), list):
+        rows = rows[0]["samples"]
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        name = next((str(row[key]) for key in IDS if row.get(key) is not None), None)
+        given: Any = next((row[key] for key in ("responses", *RESPONSES) if row.get(key)), None)
+        if isinstance(given, list) and given and isinstance(given[0], dict):  # FastChat's choices
+            given = given[0].get("turns")
+        texts = [str(text) for text in given] if isinstance(given, list) else [str(given)] if given else []
+        if name is not None and texts:
+            found[name] = texts
+    if not found:
+        raise KilterError(f"{path} holds no answers: a row has an id and one of {', '.join(RESPONSES)}.")
+    return found
+
+
+async def _judgements(
+    judge: Judge, item: Item, turn: int, mine: Sequence[str], theirs: Sequence[str], probed: bool, referenced: bool
+) -> list[Judgement]:
+    messages = [*item.before, *_turns(item.turns[: turn + 1], mine[:turn])]
+    case = case_of(messages, item.reference(turn) if referenced else "")
+    if not theirs:
+        plain = judge.rate(case, mine[turn], turn=turn + 1)
+        more = probes.of_ratings(judge, case, mine[turn], turn + 1)
+    else:
+        plain = judge.compare(case, mine[turn], theirs[turn], turn=turn + 1)
+        more = probes.of_comparisons(judge, case, mine[turn], theirs[turn], turn + 1)
+    if not probed:
+        more.close()
+        return await plain
+    found = await asyncio.gather(plain, more)
+    return [*found[0], *found[1]]
+
+
+def _turns(asked: Sequence[str], said: Sequence[str]) -> list[Message]:
+    """Return the user's and the assistant's turns in their order."""
+    found = []
+    for at, text in enumerate(asked):
+        found.append(Message("user", text))
+        if at < len(said):
+            found.append(Message("assistant", said[at]))
+    return found

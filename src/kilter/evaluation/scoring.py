@@ -1,0 +1,207 @@
+"""From a judge's stored words to numbers: pure functions of a sample, so that any run can be scored again.
+
+A judged sample holds `judgements` (feedback/judge.py) and `scoring`, the name of one of the functions here. An answer
+of which nothing could be read has no score: it is counted in judge:parsed and is no tie, no zero and no pass.
+
+Biases are gaps from -1 to 1, of which 0 is none. Of verdicts: how much oftener the judge prefers what was shown first
+(judge:position), the padded answer (judge:verbosity), the one laid out as a list (judge:format), the one that it is
+told is its own (judge:self), than the converse. Of ratings: the change of the rating over the width of the scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from kilter.errors import KilterError, nearest
+from kilter.evaluation.result import DIMENSIONS, Dimension
+from kilter.evaluation.rows import Row
+from kilter.feedback.judge import HIGHEST, LOWEST, Judgement
+
+Outcomes = dict[str, float]
+BIASES = ("judge:position", "judge:verbosity", "judge:format", "judge:self")
+TOLD = (*BIASES, "judge:conflict", "judge:longer", "judge:parsed")
+
+for _dimension in (
+    Dimension("score", "Judge's rating", "higher", "number", "The judge's mean rating of the answers."),
+    Dimension("win_rate", "Win rate", "higher", "share", "Share of comparisons won, a tie counting one half."),
+    Dimension("position", "Position bias", "zero", "gap", "Preference of the judge for what it is shown first."),
+    Dimension("verbosity", "Verbosity bias", "zero", "gap", "Preference for the same answer said twice over."),
+    Dimension("format", "Format bias", "zero", "gap", "Preference for the same answer laid out as a list."),
+    Dimension("self", "Self-preference", "zero", "gap", "Preference for an answer it is told to have written."),
+    Dimension("conflict", "Position conflict", "lower", "share", "Pairs judged otherwise in the other order."),
+    Dimension("longer", "Longer answers preferred", "zero", "gap", "Wins of the longer answer less of the shorter."),
+    Dimension("parsed", "Judgements read", "higher", "share", "The judge's texts in which a verdict was found."),
+):
+    DIMENSIONS.setdefault(_dimension.name, _dimension)
+
+
+def rated(sample: Row) -> Outcomes:
+    """Score a sample whose answers were rated: score, turn_1 ... where there are several, and the biases."""
+    told = judgements(sample)
+    turns = sorted({one.turn for one in told})
+    plain = {turn: mean(values(told, turn=turn)) for turn in turns}
+    known = {turn: value for turn, value in plain.items() if value is not None}
+    found: Outcomes = {}
+    if known:
+        found["score"] = sum(known.values()) / len(known)
+        sample.setdefault("weights", {})["score"] = float(len(known))
+        if len(turns) > 1:
+            found |= {f"turn_{turn}": value for turn, value in known.items()}
+        found |= _by_category(sample, found["score"])
+    width = HIGHEST - LOWEST
+    for name in ("verbosity", "format"):
+        changes = [
+            (changed - before) / width
+            for turn in turns
+            if (changed := mean(values(told, name, turn))) is not None and (before := plain[turn]) is not None
+        ]
+        found |= _entered(f"judge:{name}", changes)
+    claimed = [
+        (own - other) / width
+        for turn in turns
+        if (own := mean(values(told, "self own", turn))) is not None
+        and (other := mean(values(told, "self other", turn))) is not None
+    ]
+    return found | _entered("judge:self", claimed) | _parsed(told)
+
+
+def compared(sample: Row) -> Outcomes:
+    """Score a sample whose answer was compared with another's: win_rate, turns, and the biases.
+
+    `merge` of the sample says what becomes of two orders: a win only where both agree, else a tie; or the mean.
+    """
+    told = judgements(sample)
+    merge = str(sample.get("merge", "agree"))
+    turns = sorted({one.turn for one in told})
+    plain = {turn: share(told, merge, turn=turn) for turn in turns}
+    known = {turn: value for turn, value in plain.items() if value is not None}
+    found: Outcomes = {}
+    if known:
+        found["win_rate"] = sum(known.values()) / len(known)
+        sample.setdefault("weights", {})["win_rate"] = float(len(known))
+        if len(turns) > 1:
+            found |= {f"turn_{turn}": value for turn, value in known.items()}
+        found |= _by_category(sample, found["win_rate"])
+        found |= _longer(sample, known)
+    leans, conflicts = [], []
+    for turn in turns:
+        orders = by_order(told, "", turn)
+        if len(orders) < 2:
+            orders = by_order(told, "position", turn)
+        if len(orders) == 2 and (pair := _shown_first(orders)) is not None:
+            leans.append(sum(pair) - 1)
+            conflicts.append(float(_said(pair[0]) != _said(1 - pair[1])))
+    found |= _entered("judge:position", leans) | _entered("judge:conflict", conflicts)
+    for name in ("verbosity", "format"):
+        won = [value for turn in turns if (value := share(told, "mean", name, turn)) is not None]
+        found |= _entered(f"judge:{name}", [2 * value - 1 for value in won])
+    claimed = [
+        own - other
+        for turn in turns
+        if (own := share(told, "mean", "self own", turn)) is not None
+        and (other := share(told, "mean", "self other", turn)) is not None
+    ]
+    return found | _entered("judge:self", claimed) | _parsed(told)
+
+
+SCORING: dict[str, Callable[[Row], Outcomes]] = {"rated": rated, "compared": compared}
+
+
+def scored(sample: Row) -> Row:
+    """Enter a judged sample's outcomes, whatever they were before. Raises KilterError for one of an unknown kind."""
+    name = str(sample.get("scoring"))
+    if name not in SCORING:
+        raise KilterError(f"A sample is scored as '{name}', which is not known.{nearest(name, SCORING)}")
+    sample.pop("weights", None)
+    sample["outcomes"] = SCORING[name](sample)
+    return sample
+
+
+def judgements(sample: Row) -> list[Judgement]:
+    """Return a sample's judgements; raise KilterError where one of them is none."""
+    return [Judgement.from_json(row) for row in sample.get("judgements") or []]
+
+
+def values(told: Iterable[Judgement], probe: str = "", turn: int = 1) -> list[float]:
+    """Return the ratings that could be read."""
+    return [float(one.value) for one in told if one.ok and one.probe == probe and one.turn == turn]
+
+
+def mean(numbers: Sequence[float]) -> float | None:
+    return sum(numbers) / len(numbers) if numbers else None
+
+
+def by_order(told: Iterable[Judgement], probe: str = "", turn: int = 1) -> dict[bool, float | None]:
+    """Return the mean share of the first answer in each order that was asked, None where none of it could be read."""
+    orders: dict[bool, list[float]] = {}
+    for one in told:
+        if one.probe == probe and one.turn == turn:
+            some = orders.setdefault(one.swapped, [])
+            if one.ok and one.share is not None:
+                some.append(one.share)
+    return {swapped: mean(some) for swapped, some in orders.items()}
+
+
+def share(told: Iterable[Judgement], merge: str, probe: str = "", turn: int = 1) -> float | None:
+    """Return the first answer's share of the win over the orders; None where an order could not be read.
+
+    `agree`: a win where every order says so, a loss where every order says so, else a tie. `mean`: the mean share.
+    """
+    orders = list(by_order(told, probe, turn).values())
+    known = [value for value in orders if value is not None]
+    if not known or len(known) < len(orders):
+        return None
+    if merge == "mean" or len(known) == 1:
+        return sum(known) / len(known)
+    return _said(known[0]) if len({_said(value) for value in known}) == 1 else 0.5
+
+
+def _said(value: float) -> float:
+    """Who has the larger share: 1, 0, or one half."""
+    rounded = round(value, 9)
+    return 1.0 if rounded > 0.5 else 0.0 if rounded < 0.5 else 0.5
+
+
+def _shown_first(orders: dict[bool, float | None]) -> tuple[float, float] | None:
+    """What was shown first won so much of the two orders; None where one could not be read."""
+    first, second = orders.get(False), orders.get(True)
+    return None if first is None or second is None else (first, 1 - second)
+
+
+def _longer(sample: Row, known: dict[int, float]) -> Outcomes:
+    """1 where the longer answer won, -1 where the shorter did; nothing for ties and answers of one length."""
+    mine, theirs = sample.get("responses") or [sample.get("response")], sample.get("baseline") or []
+    leans = []
+    for turn, won in known.items():
+        if turn <= min(len(mine), len(theirs)) and won != 0.5:
+            lead = len(str(mine[turn - 1])) - len(str(theirs[turn - 1]))
+            if lead:
+                leans.append(1.0 if (won > 0.5) == (lead > 0) else -1.0)
+    return _entered("judge:longer", leans)
+
+
+def _by_category(sample: Row, value: float) -> Outcomes:
+    return {f"category:{sample['family']}": value} if sample.get("family") else {}
+
+
+def _entered(name: str, numbers: Sequence[float]) -> Outcomes:
+    return {name: sum(numbers) / len(numbers)} if numbers else {}
+
+
+def _parsed(told: Sequence[Judgement]) -> Outcomes:
+    return {"judge:parsed": sum(one.ok for one in told) / len(told)} if told else {}
+
+
+def unread(samples: Iterable[dict[str, Any]]) -> list[str]:
+    """Return sentences on judgements that could not be read and on answers that have no score for that."""
+    told = [(sample, one) for sample in samples for one in judgements(sample)]
+    bad = [one for _, one in told if not one.ok]
+    if not bad:
+        return []
+    bare = {id(sample) for sample, one in told if not {"score", "win_rate"} & set(sample["outcomes"])}
+    of = len({id(sample) for sample, _ in told})
+    notes = [f"{len(bad):,} of {len(told):,} judgements hold no verdict (first: {bad[0].text[:60]!r})."]
+    if bare:
+        notes.append(f"{len(bare):,} of {of:,} answers have no verdict that can be read and are left out of the score.")
+    return notes
