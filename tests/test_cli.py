@@ -466,3 +466,14 @@ def test_a_full_disk_in_other_libraries_words():
 
     assert "disk is full" in sentence(OSError(errno.ENOSPC, "No space left on device", "x.bin"))
     assert "disk is full" in sentence(Exception("Error: I/O error: No space left on device (os error 28)"))
+
+
+def test_show_of_a_name_that_several_wings_have_shows_each(kilter):
+    code, out, err = kilter("show", "lima")
+    assert code == 0, err
+    assert out.startswith("data/lima\n")
+    assert "\n\ntraining/lima\n" in out
+    code, out, err = kilter("show", "lima", "--json")
+    assert [page["wing"] for page in json.loads(out)] == ["data", "training"]
+    code, out, err = kilter("show", "training/lima", "--json")
+    assert json.loads(out)["wing"] == "training"

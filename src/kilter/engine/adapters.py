@@ -263,11 +263,11 @@ def _nothing() -> Iterator[None]:
 
 
 def dropouts(model: nn.Module) -> list[nn.Module]:
-    """Return the dropout layers that an adapter has, which belong to its method. The model's own stay off."""
+    """Return the dropout layers that a method asks for: an adapter's, and residual.py's. The model's own stay off."""
     return [
         module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Dropout) and module.p > 0 and ".lora_dropout." in f".{name}."
+        if isinstance(module, nn.Dropout) and module.p > 0 and {"lora_dropout", "residual_dropout"} & {*name.split(".")}
     ]
 
 

@@ -37,6 +37,7 @@ from kilter.engine.options import LoopOptions, bf16_for, mark_of, settings_of
 from kilter.engine.reference import FILE as REFERENCE
 from kilter.engine.reference import FOLDER as REFERENCES
 from kilter.engine.reference import ByContent, Reference, recall, standing
+from kilter.engine.residual import drop_residuals
 from kilter.errors import KilterError
 from kilter.files import make_folder, write_json
 
@@ -150,6 +151,11 @@ class _Loop:
         bf16 = bf16_for(model, options.precision, self.device)
         adapt = partial(adapters.attach, options=options, steps=feed.total, device=self.device, bf16=bf16)
         model, critic = adapt(model), None if critic is None else adapt(critic)
+        if options.residual_dropout:
+            if feed.sampling:
+                # What is learned from has to be the distribution that was sampled from.
+                raise KilterError("A policy that samples what it learns from drops nothing; set residual_dropout to 0.")
+            drop_residuals(model, options.residual_dropout)
         self.model, self.feed, self.objective, self.options, self.out = model, feed, objective, options, out
         self.mark, self.critic, self.entropy = mark, critic, entropy
         self.log: Log | None = None

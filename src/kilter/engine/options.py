@@ -38,6 +38,9 @@ class StepOptions(BaseModel):
     beta2: float = Field(default=0.95, ge=0, lt=1, description="AdamW's decay of the gradient's square.")
     epsilon: float = Field(default=1e-8, gt=0, description="AdamW's epsilon; larger spares what has tiny gradients.")
     clip: float = Field(default=1.0, ge=0, description="Norm that gradients are clipped to; 0 clips nothing.")
+    residual_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Rate at which the last layer's additions are dropped; the first's is 0."
+    )
     precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="Of arithmetic; weights stay fp32.")
     compile: Literal["auto", "on", "off"] = Field(
         default="auto", description="Have torch compile the layers; auto does where the run is long enough to gain."
