@@ -112,5 +112,5 @@ def test_pro_learns_nothing_from_rewards_that_are_equal():
 
 @pytest.mark.parametrize("objective", [rrhf, pro])
 def test_scores_are_due(objective):
-    with pytest.raises(KilterError, match="no scores; give scores or a ranking"):
+    with pytest.raises(KilterError, match="no scores; give scores, a ranking or labels"):
         objective(as_responses(torch.zeros(2)), as_groups(pairs=[(0, 1)]))
