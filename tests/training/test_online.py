@@ -215,7 +215,7 @@ def test_feedback_that_is_no_reward_is_a_sentence(tiny_model, tmp_path, signals,
     [
         ({"samples": 1}, "samples is 1 and has to be at least 2"),
         ({"feedback": "world"}, "The world can judge only prompts that it made, and 7 of 7 are others"),
-        ({"feedback": "contain:e"}, "feedback may be 'world', a reward model, or a rule"),
+        ({"feedback": "contain:e"}, "feedback may be 'world', a reward model"),
         ({"feedback": "contains"}, "needs a text"),
         ({"feedback": "answer"}, "knows no answer to 7 of 7 prompts"),
         ({"feedback": {}}, "empty mixture"),

@@ -56,7 +56,8 @@ class Groups:
     and `labels` [R] hold one number a response, `mark_labels` [M] one a marked token: None where some tree has none.
 
     Trees that were sampled (training/online.py) bring more. For each response: `rewards` [R], and `cut` [R], whether it
-    was ended by its length (1) or by itself (0). For each scored token: `behaviour` [P], its log-prob under the very
+    was ended by its length (1) or by itself (0), `target` [R], its log-prob under a distribution that is aimed at, and
+    `baseline` [R], what its reward is compared with. For each scored token: `behaviour` [P], its log-prob under the very
     distribution that it was drawn from; `reference` [P], that of the reference policy; `values`, `advantages` and
     `returns` [P], what a critic expected before it, how much better it was, and what the critic should have said.
     """
@@ -68,6 +69,8 @@ class Groups:
     mark_labels: Tensor | None = None
     rewards: Tensor | None = None
     cut: Tensor | None = None
+    target: Tensor | None = None
+    baseline: Tensor | None = None
     behaviour: Tensor | None = None
     reference: Tensor | None = None
     values: Tensor | None = None
@@ -232,6 +235,8 @@ def _groups(trees: Sequence[Tree], lengths: Sequence[int]) -> Groups:
         ),
         rewards=_told(tree.info.get("rewards") for tree in trees),
         cut=_told(tree.info.get("cut") for tree in trees),
+        target=_told(tree.info.get("target") for tree in trees),
+        baseline=_told(tree.info.get("baseline") for tree in trees),
         **{name: _by_token(trees, name, lengths) for name in BY_TOKEN},
     )
 

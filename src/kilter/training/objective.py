@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from kilter.engine.batch import Tree
+from kilter.feedback.protocol import Feedback
 from kilter.records import Record
 
 Kind = Literal["demonstrations", "pairs", "scores", "labels", "steps", "prompts"]
@@ -22,14 +23,24 @@ class Online:
     `reference` names the option that, unless it is 0, takes the reference policy's log-probs; `critic` says whether a
     critic learns along. `shape(rollout, **options)` works out once for each rollout, before the first update, what the
     objective reads from it; its keyword-only arguments are options of the method too. With fewer than `at_least`
-    responses to a prompt nothing can be learned. `defaults` are the paper's, for options that all such methods share.
+    responses to a prompt nothing can be learned. `judges` are options that name further feedback: its numbers stand
+    beside the rewards in a rollout, under the option's name. `through(feedback, *, options)` makes of the feedback
+    another one, such as one that asks a model with the response; its arguments are options of the method as well.
+    `defaults` are the paper's, for options that all such methods share.
     """
 
     reference: str | None = None
     critic: bool = False
     shape: Callable[..., None] | None = None
     at_least: int = 1
+    judges: tuple[str, ...] = ()
+    through: Callable[..., Feedback] | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def hooks(self) -> list[Callable[..., Any]]:
+        """The functions that there are."""
+        return [hook for hook in (self.shape, self.through) if hook is not None]
 
 
 @dataclass(frozen=True)
@@ -83,12 +94,14 @@ def learns_online(
     critic: bool = False,
     shape: Callable[..., None] | None = None,
     at_least: int = 1,
+    judges: tuple[str, ...] = (),
+    through: Callable[..., Feedback] | None = None,
     **defaults: Any,
 ) -> Callable[[Function], Function]:
     """Mark an objective that learns from responses which the policy samples to prompts as it goes; see `Online`."""
 
     def mark(function: Function) -> Function:
-        online = Online(reference, critic, shape, at_least, defaults)
+        online = Online(reference, critic, shape, at_least, judges, through, defaults)
         setattr(function, "online", online)  # noqa: B010 - as above
         return learns_from("prompts")(function)
 

@@ -53,6 +53,9 @@ class OnlineOptions(BaseModel):
     feedback: dict[str, float] | str = Field(
         description="What rewards responses: world, a reward model, a rule (contains:blue), or {name: weight, ...}."
     )
+    gold: dict[str, float] | str | None = Field(
+        default=None, description="Feedback that is measured beside the reward and never learned from; none: nothing."
+    )
     samples: int = Field(default=4, gt=0, description="Responses to each prompt.")
     max_tokens: int = Field(default=64, gt=0, description="Longest response, in tokens.")
     temperature: float = Field(default=1.0, gt=0, description="Of sampling; the policy is what is sampled from.")
@@ -80,16 +83,19 @@ class OnlineSource:
         wants_reference: bool = False,
         shape: Callable[[Rollout], None] | None = None,
         shaped_by: Mapping[str, Any] | None = None,
+        judges: Mapping[str, Feedback] | None = None,
     ) -> None:
         """`ids` are the tokens of `prompts`, `ends` the tokens that end a response.
 
-        `shape` completes a rollout for the objective; `shaped_by` are its options, which the run is known by.
+        `shape` completes a rollout for the objective; `shaped_by` are its options, which the run is known by. What
+        `judges` say of a response stands beside its reward, under their names.
         """
         self.prompts, self.ids, self.feedback = prompts, ids, feedback
         self.tokenizer, self.ends, self.options = tokenizer, ends, options
         self.batch_size, self.seed = batch_size, seed
         self.wants_reference, self.shape, self.shaped_by = wants_reference, shape, shaped_by
         self.temperature = options.temperature
+        self.judges = dict(judges or {})
         self._rig: Rig | None = None
         self._phase, self._rollout = -1, Rollout([])
 
@@ -123,19 +129,15 @@ class OnlineSource:
         return step % self.steps_a_phase == 0
 
     def told(self) -> dict[str, float]:
-        """Return the spread of the rollout's rewards, and what the method carries on, such as a coefficient.
-
-        `alike` is the share of prompts all of whose responses earned the same: they teach a group nothing.
-        """
-        groups = [tree.info["rewards"] for tree in self._rollout.trees]
-        alike = sum(min(group) == max(group) for group in groups) / max(1, len(groups))
-        return {"reward_std": float(np.std(self._rollout.flat("rewards"))), "alike": alike, **self._rollout.state}
+        """Return what there is to say of the newest rollout, and what the method carries on, such as a coefficient."""
+        return {**self._rollout.told, **self._rollout.state}
 
     def digest(self) -> str:
         """Return a hash of what decides the samples beside the policy."""
-        told = self.options.model_dump(exclude={"feedback"})
+        told = self.options.model_dump(exclude={"feedback", "gold"})
         asked = [(list(row), prompt.meta) for row, prompt in zip(self.ids, self.prompts, strict=True)]
-        return fingerprint(asked, self.feedback.name, told, sorted(self.ends), self.shaped_by)
+        judges = {name: judge.name for name, judge in self.judges.items()}
+        return fingerprint(asked, self.feedback.name, told, sorted(self.ends), self.shaped_by, judges)
 
     def settings(self) -> dict[str, Any]:
         """Return the options, and those of what completes a rollout."""
@@ -151,7 +153,9 @@ class OnlineSource:
             return trees
         update, part = divmod(within, parts)
         order = np.random.default_rng([self.seed, phase, update]).permutation(len(trees))
-        return [trees[i] for i in order[part * self.batch_size : (part + 1) * self.batch_size]]
+        # Where a method learns of fewer trees than were sampled they are dealt out, and the last come again.
+        size = -(-len(trees) // parts)
+        return [trees[i] for i in order.take(range(part * size, (part + 1) * size), mode="wrap")]
 
     def _of(self, phase: int) -> Rollout:
         """Return the rollout of `phase`. Every process gets the same."""
@@ -163,7 +167,7 @@ class OnlineSource:
                 before = self._rollout if self._phase == phase - 1 else self._kept(phase - 1)
             if before is None:
                 raise KilterError(f"The rollouts below {rig.out} are gone; delete that folder and start again.")
-            kept = self._sampled(phase, dict(before.state))
+            kept = self._sampled(phase, Rollout([], dict(before.state), dict(before.memory)))
             if rig.accelerator.is_main_process:
                 rollouts.write(rollouts.path(rig.out, phase), kept, rig.mark)
                 # A run that is continued goes on from the newest state, or in the phase after that.
@@ -186,8 +190,11 @@ class OnlineSource:
             raise ValueError("An online source samples from the policy that the loop trains; give it to the loop.")
         return self._rig
 
-    def _sampled(self, phase: int, state: dict[str, float]) -> Rollout:
-        """Return the responses to the prompts of `phase` with all that is known of them."""
+    def _sampled(self, phase: int, rollout: Rollout) -> Rollout:
+        """Return the responses to the prompts of `phase` with all that is known of them.
+
+        `rollout` is an empty one with what the method carries.
+        """
         rig = self._attached
         world, rank = rig.accelerator.num_processes, rig.accelerator.process_index
         chosen = self._chosen(phase)
@@ -203,7 +210,8 @@ class OnlineSource:
             trees = [tree for _, tree in sorted(found, key=lambda pair: pair[0])]
         if rig.reference is not None:
             rig.reference(trees, phase)
-        rollout = Rollout(trees, state)
+        rollout.trees = trees
+        rollout.told = rollouts.summary(rollout, [*self.judges])
         if self.shape is not None:
             self.shape(rollout)
         return rollout
@@ -245,18 +253,15 @@ class OnlineSource:
         prompts = [self.prompts[i] for i in chosen]
         texts = [self._texts(completions) for completions in found]
 
-        async def one(item: tuple[Prompt, list[str]]) -> list[float]:
-            prompt, said = item
-            # Of equal responses one is judged: a policy that is sure of itself says the same many times.
-            different = list(dict.fromkeys(said))
-            found = dict(zip(different, await rewards(self.feedback, prompt, different), strict=True))
-            return [found[text] for text in said]
-
-        judged = wait(run(list(zip(prompts, texts, strict=True)), one, quiet=True))
-        return [
+        judged = _judged(self.feedback, prompts, texts)
+        trees = [
             self._tree(prompt, self.ids[i], completions, scores)
             for prompt, i, completions, scores in zip(prompts, chosen, found, judged, strict=True)
         ]
+        for name, judge in self.judges.items():
+            for tree, scores in zip(trees, _judged(judge, prompts, texts), strict=True):
+                tree.info[name] = scores
+        return trees
 
     def _texts(self, completions: Sequence[Completion]) -> list[str]:
         bodies = [c.tokens[: -1 if c.tokens[-1] in self.ends else None] for c in completions]
@@ -282,6 +287,19 @@ class OnlineSource:
                 ],
             },
         )
+
+
+def _judged(feedback: Feedback, prompts: Sequence[Prompt], texts: Sequence[list[str]]) -> list[list[float]]:
+    """Return what `feedback` rewards each of the `texts` with, prompt by prompt."""
+
+    async def one(item: tuple[Prompt, list[str]]) -> list[float]:
+        prompt, said = item
+        # Of equal responses one is judged: a policy that is sure of itself says the same many times.
+        different = list(dict.fromkeys(said))
+        found = dict(zip(different, await rewards(feedback, prompt, different), strict=True))
+        return [found[text] for text in said]
+
+    return wait(run(list(zip(prompts, texts, strict=True)), one, quiet=True))
 
 
 def online_source(
@@ -322,10 +340,14 @@ def online_source(
         # A reward model goes where this process's policy will be.
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     feedback = named(options.feedback)
-    check(feedback, prompts)
+    if online.through:
+        feedback = online.through(feedback, **_taken(online.through, given))
+    further = {name: given[name] for name in ("gold", *online.judges) if given[name] is not None}
+    judges = {name: named(judge) for name, judge in further.items()}
+    for judge in (feedback, *judges.values()):
+        check(judge, prompts)
     kept, ids, notes = _encoded(tokenizer, prompts, room)
-    wanted = set(inspect.signature(online.shape).parameters) if online.shape else set()
-    told = {name: value for name, value in given.items() if name in wanted}
+    shaping = _taken(online.shape, given) if online.shape else {}
     source = OnlineSource(
         kept,
         ids,
@@ -336,10 +358,16 @@ def online_source(
         batch_size=given["batch_size"],
         seed=given["seed"],
         wants_reference=bool(online.reference and given[online.reference]),
-        shape=partial(online.shape, **told) if online.shape else None,
-        shaped_by=told,
+        shape=partial(online.shape, **shaping) if online.shape else None,
+        shaped_by=shaping | (_taken(online.through, given) if online.through else {}),
+        judges=judges,
     )
     return source, notes
+
+
+def _taken(hook: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a hook takes."""
+    return {name: given[name] for name in inspect.signature(hook).parameters if name in given}
 
 
 def _encoded(tokenizer: Any, prompts: Sequence[Prompt], room: int) -> tuple[list[Prompt], list[list[int]], list[str]]:

@@ -23,19 +23,25 @@ from kilter.engine.checkpoint import writing
 from kilter.engine.feed import ROLLOUTS
 from kilter.files import replacing
 
-BY_RESPONSE = ("rewards", "cut")
+# What trees bring for every response beside its reward: whether it was cut, what further judges said, a distribution's
+# log-prob that is aimed at, and what is taken off as a baseline.
+BY_RESPONSE = ("rewards", "cut", "gold", "cost", "target", "baseline")
 
 
 @dataclass(slots=True)
 class Rollout:
-    """The trees of one phase, and what a method carries from phase to phase (`state`, plain numbers).
+    """The trees of one phase, and what a method carries from phase to phase.
 
-    In `Tree.info` each tree has "id", for each response "rewards" and "cut", and arrays for its scored tokens under the
-    names of `BY_TOKEN`.
+    `state` are plain numbers, which stand in the metrics; `memory` is whatever else a method has to remember, as JSON
+    can hold it; `told` is what there is to say of all that was sampled, whatever is learned of it. In `Tree.info` each
+    tree has "id", for each response "rewards" and "cut", and arrays for its scored tokens under the names of
+    `BY_TOKEN`; where pairs are learned from "pairs".
     """
 
     trees: list[Tree]
     state: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, Any] = field(default_factory=dict)
+    told: dict[str, float] = field(default_factory=dict)
 
     def flat(self, name: str) -> np.ndarray:
         """Return what is known under `name`, of all scored tokens [P] or of all responses [R], tree by tree."""
@@ -52,6 +58,48 @@ class Rollout:
         parts = iter(np.split(numbers.astype(np.float32), np.cumsum(self.lengths)[:-1]))
         for tree in self.trees:
             tree.info[name] = [next(parts) for _ in tree.responses]
+
+    def keep(self, chosen: Sequence[Sequence[int]]) -> None:
+        """Keep of each tree the responses `chosen`, in that order; trees of which none is chosen go.
+
+        Where nothing would be left one tree stays of which nothing is learned: a step has to have one.
+        """
+        found = [_part(tree, rows) for tree, rows in zip(self.trees, chosen, strict=True) if rows]
+        if not found and self.trees:
+            found = [_part(self.trees[0], [0])]
+            found[0].masks = [[False] * len(found[0].responses[0])]
+            for name in BY_TOKEN:
+                if name in found[0].info:
+                    found[0].info[name] = [np.empty(0, dtype=np.float32)]
+        self.trees = found
+
+
+def _part(tree: Tree, rows: Sequence[int]) -> Tree:
+    """Return the tree with its responses `rows` alone."""
+    names = [name for name in (*BY_RESPONSE, *BY_TOKEN) if name in tree.info]
+    info = {name: [tree.info[name][k] for k in rows] for name in names}
+    responses, masks = [tree.responses[k] for k in rows], [tree.masks[k] for k in rows]
+    return Tree(tree.prompt, responses, masks, tree.prompt_mask, {"id": tree.info["id"], **info})
+
+
+def summary(rollout: Rollout, judges: Sequence[str] = ()) -> dict[str, float]:
+    """Return the mean and spread of a rollout's rewards, the share `alike`, and the means of what `judges` said.
+
+    `alike` is the share of prompts all of whose responses earned the same: they teach a group nothing. Where the
+    reference policy is known sampled_kl is log mu - log pi_ref of a response, on average: KL(mu || pi_ref) in nats.
+    """
+    groups = [tree.info["rewards"] for tree in rollout.trees]
+    rewards = rollout.flat("rewards")
+    told = {
+        "sampled_reward": float(rewards.mean()),
+        "reward_std": float(rewards.std()),
+        "alike": sum(min(group) == max(group) for group in groups) / max(1, len(groups)),
+        **{name: float(rollout.flat(name).mean()) for name in judges},
+    }
+    if "reference" in rollout.trees[0].info:
+        away = rollout.flat("behaviour").sum() - rollout.flat("reference").sum()
+        told["sampled_kl"] = float(away) / max(1, int((rollout.lengths > 0).sum()))
+    return told
 
 
 def path(out: Path, phase: int) -> Path:
@@ -75,7 +123,11 @@ def write(file: Path, rollout: Rollout, mark: str) -> None:
     for name in names:
         kind = torch.float32 if name in BY_TOKEN else torch.float64
         tensors[f"info.{name}"] = torch.from_numpy(rollout.flat(name)).to(kind)
-    told = {"mark": mark, "ids": json.dumps([tree.info["id"] for tree in trees]), "state": json.dumps(rollout.state)}
+    told = {
+        "mark": mark,
+        "trees": json.dumps([[tree.info["id"], tree.info.get("pairs")] for tree in trees]),
+        "carried": json.dumps([rollout.state, rollout.memory, rollout.told], ensure_ascii=False),
+    }
     with writing(file.parent), replacing(file) as temporary:
         save_file(tensors, temporary, metadata=told)
 
@@ -99,11 +151,11 @@ def read(file: Path, mark: str) -> Rollout | None:
             prompt.tolist(),
             [next(responses).tolist() for _ in range(count)],
             [next(masks).tolist() for _ in range(count)],
-            info={"id": identity},
+            info={"id": identity} if pairs is None else {"id": identity, "pairs": [tuple(pair) for pair in pairs]},
         )
-        for prompt, count, identity in zip(prompts, counts, json.loads(told["ids"]), strict=True)
+        for prompt, count, (identity, pairs) in zip(prompts, counts, json.loads(told["trees"]), strict=True)
     ]
-    rollout = Rollout(trees, json.loads(told["state"]))
+    rollout = Rollout(trees, *json.loads(told["carried"]))
     for name in [name.removeprefix("info.") for name in tensors if name.startswith("info.")]:
         numbers = tensors[f"info.{name}"].numpy()
         if name in BY_TOKEN:

@@ -50,11 +50,12 @@ def options_of(method: Method) -> type[BaseModel]:
     A method that learns from its own samples can also be told about them, and has its own defaults for what it shares.
     """
     online = online_of(method.function)
-    own = _fields(method)
+    own, told = _fields(method), registry.described(method.documentation)
     shared = dict(LoopOptions.model_fields)
     if online:
-        if online.shape:
-            own |= _of_hook(method, online.shape)
+        for hook in online.hooks:
+            own |= _of_hook(method, hook)
+        own |= {name: (dict[str, float] | str, Field(description=told.get(name, ""))) for name in online.judges}
         shared = {**OnlineOptions.model_fields, **(CriticOptions.model_fields if online.critic else {}), **shared}
     offline = offline_of(method.function)
     for hook in offline.hooks:
