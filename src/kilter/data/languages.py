@@ -58,6 +58,12 @@ _OF_SCRIPT = {
 }  # fmt: skip
 # Letters that a language has and the one that its script stands for has not.
 _OWN_LETTERS = {"uk": "іїєґ", "sr": "ђјљњћџ", "fa": "پچژگ", "ur": "ٹڈڑںے"}
+DISTINGUISHED = (
+    dict.fromkeys(_SMALL_WORDS, "LATIN")
+    | {language: script for script, language in _OF_SCRIPT.items()}
+    | {"uk": "CYRILLIC", "sr": "CYRILLIC", "fa": "ARABIC", "ur": "ARABIC"}
+)
+"""The languages that `language_of` tells apart, with their scripts."""
 _WORD = re.compile(r"[^\W\d_]+")
 LOOKED_AT = 4000  # characters that are enough to tell
 
