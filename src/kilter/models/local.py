@@ -10,10 +10,11 @@ import torch
 
 from kilter.engine.batch import Tree, collate, fill
 from kilter.engine.sampler import Completion, sample
-from kilter.engine.scorer import Scorer
 from kilter.engine.template import Dropped, cut_left, end_ids, prompt_ids, trees
 from kilter.engine.virtual import room
+from kilter.engine.weigher import Pair, Weigher, Weight
 from kilter.errors import KilterError, SetAside
+from kilter.models import plain
 from kilter.models.gather import Gatherer, Request
 from kilter.models.load import folders, load_weights
 from kilter.models.protocol import Answer, Sampling, Usage
@@ -24,7 +25,7 @@ SCORED_TOKENS = 16384  # tokens that are scored in one forward
 
 
 class _Ask(NamedTuple):
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] | str  # a conversation, or plain text to go on from
     sampling: Sampling
 
 
@@ -39,6 +40,11 @@ class _Fitting(NamedTuple):
 class _Score(NamedTuple):
     messages: tuple[Message, ...]
     response: str
+
+
+class _Weigh(NamedTuple):
+    pairs: tuple[tuple[str, str | None], ...]  # without a continuation: a whole text
+    progress: Callable[[int], None]
 
 
 Asks = list[Request[_Ask]]
@@ -62,7 +68,7 @@ class Local:
         self.positions = room(model)
         self.ends = end_ids(self.tokenizer) | generation_ends(model)
         self.usage = Usage()
-        self._scorer: Scorer | None = None
+        self._scorer: Weigher | None = None
         self._gatherer = Gatherer(self._work, name)
 
     @property
@@ -96,6 +102,26 @@ class Local:
         found: list[float] = await self._gatherer.ask(_Score(tuple(messages), response))
         return found
 
+    async def complete(self, text: str, sampling: Sampling) -> list[Answer]:
+        """Return `sampling.n` continuations of plain text, without a chat template, spaces and all.
+
+        A text that leaves no room for max_tokens (or half of the model's positions) is cut from the left.
+        """
+        found: list[Answer] = await self._gatherer.ask(_Ask(text, sampling))
+        return found
+
+    async def weigh(
+        self, pairs: Sequence[tuple[str, str | None]], *, progress: Callable[[int], None] = lambda done: None
+    ) -> list[Weight | SetAside]:
+        """Return how likely each continuation is after its context, both plain text, or why that cannot be told.
+
+        A text without continuation (None) is weighed as a whole, in windows where it is longer than the model. The
+        context may be empty, and is cut from the left where it is too long. `progress` is told, in another thread, how
+        many pairs are done. Give as many pairs at once as there are: what they begin with alike is computed once.
+        """
+        found: list[Weight | SetAside] = await self._gatherer.ask(_Weigh(tuple(pairs), progress))
+        return found
+
     def _work(self, batch: Sequence[Request[Any]], check: Check) -> None:
         """Do what `batch` asks for, in the gatherer's thread. What goes wrong with some leaves the others alone."""
         # In an order of their own, for requests may come in any.
@@ -103,6 +129,9 @@ class Local:
         for _, same in groupby(asks, key=_manner):
             _try(self._ask, list(same), check)
         _try(self._score, [r for r in batch if isinstance(r.item, _Score)], check)
+        for request in batch:
+            if isinstance(request.item, _Weigh):
+                _try(self._weigh, [request], check)
 
     def _ask(self, asks: Asks, check: Check) -> None:
         """Sample for requests that differ in conversation, max_tokens and seed only."""
@@ -117,7 +146,7 @@ class Local:
             self.usage.prompt_tokens += len(prompts[at])
             self.usage.cut += fitting[at].cut
             self.usage.completion_tokens += sum(len(completion.tokens) for completion in completions)
-            asks[at].settle(self._answers(completions, manner.stop))
+            asks[at].settle(self._answers(completions, manner.stop, plain=isinstance(asks[at].item.messages, str)))
 
         sample(
             self.model,
@@ -139,8 +168,15 @@ class Local:
     def _prompts(self, asks: Asks) -> list[_Fitting]:
         """Return the requests with their prompts' ids, but for those that the chat template refuses."""
         rooms = [max(self.positions - ask.item.sampling.max_tokens, self.positions // 2) for ask in asks]
+        if isinstance(asks[0].item.messages, str):
+            rows = plain.ids(self.tokenizer, [str(ask.item.messages) for ask in asks])
+            rows = [row or [plain.beginning(self.tokenizer)] for row in rows]
+            return [
+                _Fitting(ask, row[-room:], len(row) > room) for ask, row, room in zip(asks, rows, rooms, strict=True)
+            ]
+        prompts: list[Any] = [ask.item.messages for ask in asks]
         try:
-            found = zip(asks, prompt_ids(self.tokenizer, [ask.item.messages for ask in asks]), rooms, strict=True)
+            found = zip(asks, prompt_ids(self.tokenizer, prompts), rooms, strict=True)
             return [_Fitting(ask, cut_left(self.tokenizer, ids, room), len(ids) > room) for ask, ids, room in found]
         except KilterError as error:
             if len(asks) > 1:
@@ -148,14 +184,15 @@ class Local:
             asks[0].settle(error=SetAside(str(error), "refused"))
             return []
 
-    def _answers(self, completions: Sequence[Completion], stop: Sequence[str]) -> list[Answer]:
+    def _answers(self, completions: Sequence[Completion], stop: Sequence[str], *, plain: bool = False) -> list[Answer]:
         bodies = [c.tokens[: -1 if c.tokens[-1] in self.ends else None] for c in completions]
         texts = self.tokenizer.batch_decode(bodies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         answers = []
         for completion, text in zip(completions, texts, strict=True):
             at = min((text.find(end) for end in stop if end in text), default=len(text))
+            text = text[:at] if plain else text[:at].strip()
             length = len(completion.tokens)
-            answers.append(Answer(text[:at].strip(), length, completion.logprobs, completion.finish_reason, self.name))
+            answers.append(Answer(text, length, completion.logprobs, completion.finish_reason, self.name))
         return answers
 
     def _stopper(self, stop: Sequence[str]) -> Callable[[list[int]], bool]:
@@ -196,12 +233,49 @@ class Local:
                 score.settle(error=SetAside(why, "refused"))
         return (tree, [scores[k] for k in kept]) if tree else None
 
+    def _weigh(self, requests: list[Request[_Weigh]], check: Check) -> None:
+        """Weigh the pairs of the one request that is given."""
+        [request] = requests
+        texts, tell = request.item
+        whole = [i for i, (_, continuation) in enumerate(texts) if continuation is None]
+        apart = [i for i, (_, continuation) in enumerate(texts) if continuation is not None]
+        found: list[Weight | SetAside] = [Weight(0.0, True, 0) for _ in texts]
+        wanted: list[Pair] = []
+        owner: list[int] = []
+        for i in whole:
+            some = plain.windows(self.tokenizer, texts[i][0], self.positions)
+            wanted, owner = wanted + some, owner + [i] * len(some)
+        encoded = plain.encode(self.tokenizer, [(texts[i][0], texts[i][1] or "") for i in apart], self.positions)
+        for i, pair in zip(apart, encoded, strict=True):
+            if isinstance(pair, SetAside):
+                found[i] = pair
+            else:
+                wanted.append(pair)
+                owner.append(i)
+
+        def due(tokens: int) -> None:
+            check()
+            self.usage.prompt_tokens += tokens
+
+        for done, (at, weight) in enumerate(self._weigher().weigh(wanted, progress=due), 1):
+            before = found[owner[at]]
+            assert isinstance(before, Weight)
+            found[owner[at]] = Weight(
+                before.logprob + weight.logprob, before.greedy and weight.greedy, before.tokens + weight.tokens
+            )
+            tell(done)
+        self.usage.requests += len(texts)
+        request.settle(found)
+
+    def _weigher(self) -> Weigher:
+        if self._scorer is None:
+            self._scorer = Weigher(self.model)
+        return self._scorer
+
     @torch.no_grad()
     def _score_batch(self, batch: Sequence[tuple[Tree, Scores]]) -> None:
-        if self._scorer is None:
-            self._scorer = Scorer(self.model)
         ragged = collate([tree for tree, _ in batch]).to(self.device)
-        logprobs = iter(self._scorer(ragged).tokens.float().tolist())
+        logprobs = iter(self._weigher()(ragged).tokens.float().tolist())
         self.usage.prompt_tokens += len(ragged.tokens)
         scores = (score for _, some in batch for score in some)
         for score, length in zip(scores, ragged.lengths.tolist(), strict=True):
@@ -220,12 +294,14 @@ def _try(work: Callable[[list[Any], Check], None], requests: list[Any], check: C
 def _manner(ask: Request[_Ask]) -> tuple[Any, ...]:
     """What requests have to have in common to be sampled together."""
     s = ask.item.sampling
-    return s.temperature, s.top_p, s.top_k, s.min_p, s.n, s.stop
+    return isinstance(ask.item.messages, str), s.temperature, s.top_p, s.top_k, s.min_p, s.n, s.stop
 
 
 def _key(ask: Request[_Ask]) -> int:
     """Return what the noise of a request depends on, its conversation and its seed, as a number."""
-    return int(identify([message.to_json() for message in ask.item.messages], ask.item.sampling.seed), 16)
+    asked = ask.item.messages
+    told = asked if isinstance(asked, str) else [message.to_json() for message in asked]
+    return int(identify(told, ask.item.sampling.seed), 16)
 
 
 def generation_ends(model: Any) -> set[int]:
