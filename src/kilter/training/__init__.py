@@ -10,6 +10,7 @@ from kilter.training import (
     lima,
     online_dpo,
     orpo,
+    f_dpg,
     ppo,
     pro,
     raft,
@@ -23,6 +24,7 @@ from kilter.training import (
     sft,
     simpo,
     slic_hf,
+    stable_alignment,
 )
 
 __all__ = [
@@ -48,4 +50,5 @@ __all__ = [
     "sft",
     "simpo",
     "slic_hf",
+    "stable_alignment",
 ]
