@@ -267,6 +267,8 @@ def test_feedback_of_a_judge_is_a_number_and_words_and_never_a_guess():
     assert wait(feedback.compare(prompt, "3 points", "9 points")) == 1
     assert wait(feedback.compare(prompt, "9 points", "3 points")) == 0
     assert wait(feedback.compare(prompt, "9 points", "9 points")) is None
+    sometimes = JudgeFeedback(Judge(Planted(worth, silent=0.5)), tries=20)
+    assert [signal.score for signal in wait(sometimes(prompt, ["10 points", "1 point"]))] == [1.0, 0.0]
     mute = JudgeFeedback(Judge(Planted(worth, silent=1.0)))
     with pytest.raises(SetAside, match="gives no rating"):
         wait(mute(prompt, ["a"]))

@@ -88,6 +88,10 @@ CASES: list[tuple[str, str, Any]] = [
     ("safety", "回复安全", True),
     ("safety", "unsafe", False),
     ("safety", "I cannot say", None),
+    ("label-share", '{"A": 0.5, "B": 0.3, "C": 0.2}', 0.6),
+    ("label-share", '{"A": 0.5, "B": 0.3}', None),
+    ("label-mean", '{"1": 0.25, "5": 0.75}', 4.0),
+    ("label-mean", '{"1": 0.25, "good": 0.75}', None),
 ]
 
 

@@ -138,6 +138,9 @@ def _default(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | list) or value is None else str(value)
 
 
+FOR_EXAMPLE = {"data": "data.jsonl", "judge": "kilter/teacher", "questions": "questions.jsonl"}
+
+
 def example(method: Any) -> str:
     """Return a command that calls the method, as one would first type it."""
     from kilter.recipe import options
@@ -151,7 +154,7 @@ def example(method: Any) -> str:
     if method.wing == "data":
         return f"kilter data {method.id}{given} --out {method.id}.jsonl"
     needed = [o.name for o in method.options.values() if o.default is inspect.Parameter.empty]
-    given += "".join(f" --{name.replace('_', '-')} {'data.jsonl' if name == 'data' else name}" for name in needed)
+    given += "".join(f" --{name.replace('_', '-')} {FOR_EXAMPLE.get(name, name)}" for name in needed)
     return f"kilter eval {method.id}{given} --out {method.id}.json"
 
 

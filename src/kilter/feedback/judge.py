@@ -7,6 +7,7 @@ the verdict, worked examples, a reference answer, and the probabilities of the v
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import random
 from collections.abc import Sequence
@@ -62,11 +63,15 @@ SHOTS: dict[str, list[dict[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What was asked: the last question, the conversation before it as text, and the right answer where it is known."""
+    """What was asked: the last question, the conversation before it as text, and the right answer where it is known.
+
+    `messages` are the whole conversation, for a prompt that shows its turns otherwise.
+    """
 
     question: str
     history: str = ""
     reference: str = ""
+    messages: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,12 @@ class Judge:
         self.reason, self.shots, self.criterion = reason and by == "text", shots, criterion
         self.temperature, self.max_tokens, self.seed = temperature, max_tokens, seed
 
+    def anew(self, again: int) -> Judge:
+        """Return the same judge with other noise, for one whose words held no verdict."""
+        other = copy.copy(self)
+        other.seed, other.temperature = self.seed + again, self.temperature or 1.0
+        return other
+
     async def rate(
         self, case: Case, response: str, *, claim: str = "", probe: str = "", turn: int = 1
     ) -> list[Judgement]:
@@ -179,6 +190,7 @@ class Judge:
         return PROMPTS(
             kind,
             question=case.question, history=case.history, reference=case.reference, criterion=self.criterion,
+            messages=list(case.messages),
             reason=self.reason, by=self.by, shots=shots, **more,
         )  # fmt: skip
 
@@ -203,10 +215,13 @@ class Judge:
 
 
 class JudgeFeedback:
-    """A judge's ratings as scores from 0 (rated 1) to 1 (rated 10), with its words as the critique."""
+    """A judge's ratings as scores from 0 (rated 1) to 1 (rated 10), with its words as the critique.
 
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    Where its words hold no rating it is asked again, with other noise, `tries` times in all.
+    """
+
+    def __init__(self, judge: Judge, *, tries: int = 3) -> None:
+        self.judge, self.tries = judge, tries
         self.name = f"judge:{judge.name}"
 
     async def __call__(self, prompt: Prompt, responses: list[str]) -> list[Signal]:
@@ -228,6 +243,10 @@ class JudgeFeedback:
 
     async def _one(self, case: Case, response: str) -> Signal:
         told = await self.judge.rate(case, response)
+        for again in range(1, self.tries):
+            if any(one.ok for one in told):
+                break
+            told = await self.judge.anew(again).rate(case, response)
         values = [one.value for one in told if one.ok]
         if not values:
             raise SetAside(f"The judge '{self.judge.name}' gives no rating: {told[0].text[:80]!r}.", "no rating")
@@ -240,7 +259,7 @@ def case_of(messages: Sequence[Message], reference: str = "") -> Case:
     if not messages:
         raise KilterError("There is a prompt without a message, which nothing can be an answer to; leave it out.")
     before = "\n\n".join(f"{message.role.capitalize()}: {message.content}" for message in messages[:-1])
-    return Case(messages[-1].content, before, reference)
+    return Case(messages[-1].content, before, reference, tuple(messages))
 
 
 def reference_of(prompt: Prompt) -> str:

@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kilter.errors import KilterError, nearest
+from kilter.feedback.judge import Judge, JudgeFeedback
 from kilter.feedback.mixture import Mixture
 from kilter.feedback.protocol import Feedback
 from kilter.feedback.reward_model import RewardModel
 from kilter.feedback.rules import RULES, Rule
 from kilter.feedback.truth import WorldTruth
-from kilter.models.load import SERVER, checkpoint, is_reward_model
+from kilter.models.load import SERVER, checkpoint, is_reward_model, load
+from kilter.models.protocol import Model
 
-KNOWN = f"feedback may be 'world', a reward model, or a rule ({', '.join(RULES)})"
+JUDGE = "judge:"
+KNOWN = f"feedback may be 'world', a reward model, judge:MODEL, or a rule ({', '.join(RULES)})"
 
 
 def named(name: str | Mapping[str, float]) -> Feedback:
-    """Return the feedback called `name`: `world`, a rule (`contains:blue`), or a reward model (folder or hub id).
+    """Return the feedback called `name`: `world`, a rule (`contains:blue`), a reward model, or `judge:MODEL`.
 
     A mapping from names to weights is their mixture. Raises KilterError for one that there is not.
     """
@@ -25,12 +28,14 @@ def named(name: str | Mapping[str, float]) -> Feedback:
         if not name:
             raise KilterError("The feedback is an empty mixture; name at least one source and its weight.")
         return Mixture([(named(part), float(weight)) for part, weight in name.items()])
+    if name.startswith(JUDGE):
+        return JudgeFeedback(Judge(_judge(name)))
     return _plain(name) or RewardModel(name)
 
 
 def is_own(name: str) -> bool:
     """Whether `name` is feedback by itself, whatever else may be called so."""
-    return name == "world" or name.partition(":")[0] in RULES
+    return name == "world" or name.startswith(JUDGE) or name.partition(":")[0] in RULES
 
 
 def admit(name: str | Mapping[str, float]) -> None:
@@ -38,8 +43,24 @@ def admit(name: str | Mapping[str, float]) -> None:
     if isinstance(name, Mapping):
         for part in name:
             admit(part)
+    elif name.startswith(JUDGE):
+        _admit_judge(name.removeprefix(JUDGE))
     elif _plain(name) is None and not is_reward_model(_folder(name)):
         raise KilterError(f"'{name}' is a language model, and a reward model is due as feedback; {KNOWN}.")
+
+
+def _judge(name: str) -> Model:
+    model = load(name.removeprefix(JUDGE))
+    if not hasattr(model, "ask"):
+        raise KilterError(f"'{model.name}' is a reward model, which says nothing in words; name it without '{JUDGE}'.")
+    return model
+
+
+def _admit_judge(model: str) -> None:
+    if not model:
+        raise KilterError(f"'{JUDGE}' names no model; write {JUDGE}MODEL, such as {JUDGE}kilter/teacher.")
+    if not model.startswith((*SERVER, "kilter/")) and is_reward_model(_folder(model)):
+        raise KilterError(f"'{model}' is a reward model, which says nothing in words; name it without '{JUDGE}'.")
 
 
 def _plain(name: str) -> Feedback | None:
