@@ -10,6 +10,9 @@ several turns, each stands in its own tags, which may be in loops and conditions
     {% endfor %}
     {% user %}{{ instruction }}{% enduser %}
 
+A file may begin by saying what kind of request it is, `{# kind: compare #}`, for a model that acts by that and does not
+read the wording (models/teacher).
+
 What a variable holds is text and nothing else: it can neither open a turn nor run as a template. Whoever wants another
 wording copies the file into a folder, changes it there and names the folder: `kilter data METHOD --prompts DIR`.
 """
@@ -18,7 +21,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,14 +42,21 @@ from kilter.records import Message
 SUFFIX = ".jinja"
 ROLES = ("system", "user", "assistant")
 _TURNS = "turns_"  # the list that a rendering collects its turns in
+_KIND = re.compile(r"\{#-?\s*kind:\s*([\w-]+)\s*-?#\}")
 
 
 class Asked(list[Message]):
-    """The messages of a rendered prompt. `version` is the hash of the file that they were rendered from."""
+    """The messages of a rendered prompt.
 
-    def __init__(self, messages: list[Message], version: str) -> None:
+    `version` is the hash of the file that they were rendered from, `kind` what the method's own file says of the
+    request (another's wording does not change it), `variables` what it was filled in with.
+    """
+
+    def __init__(
+        self, messages: list[Message], version: str, kind: str = "", variables: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(messages)
-        self.version = version
+        self.version, self.kind, self.variables = version, kind, dict(variables or {})
 
 
 class Prompts:
@@ -74,7 +85,7 @@ class Prompts:
         if unknown:
             hint = nearest(unknown[0], variables) or f" It is given {', '.join(sorted(variables)) or 'none'}."
             raise KilterError(f"The prompt {prompt.path} reads '{unknown[0]}', which it is not given.{hint}")
-        return Asked(prompt.render(variables), prompt.version)
+        return Asked(prompt.render(variables), prompt.version, self._shipped(name).kind, variables)
 
     def _find(self, name: str) -> _Prompt:
         override = _override.get()
@@ -83,6 +94,9 @@ class Prompts:
                 self._check(override)
             if name in override.files:
                 return override.read(name)
+        return self._shipped(name)
+
+    def _shipped(self, name: str) -> _Prompt:
         if name not in self._own:
             self._own[name] = _parse(self.folder / f"{name}{SUFFIX}")
         return self._own[name]
@@ -137,12 +151,13 @@ _override: ContextVar[_Override | None] = ContextVar("prompts", default=None)
 
 @dataclass(frozen=True)
 class _Prompt:
-    """A parsed file: its template, the variables that it reads, and its version."""
+    """A parsed file: its template, the variables that it reads, its version, the kind of request that it says it is."""
 
     path: Path
     template: jinja2.Template
     variables: frozenset[str]
     version: str
+    kind: str
 
     def render(self, variables: dict[str, Any]) -> list[Message]:
         turns: list[Message] = []
@@ -190,7 +205,8 @@ def _parse(path: Path) -> _Prompt:
     with explaining(path, "read"):
         raw = path.read_bytes()
     try:
-        tree = _environment.parse(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        tree = _environment.parse(text)
         if list(meta.find_referenced_templates(tree)):
             raise KilterError(f"The prompt {path} includes another file; a prompt stands by itself, so write it out.")
         variables = meta.find_undeclared_variables(tree) - {_TURNS, *_environment.globals}
@@ -200,4 +216,6 @@ def _parse(path: Path) -> _Prompt:
     except jinja2.TemplateSyntaxError as error:
         where = f"The prompt {path}, line {error.lineno}"
         raise KilterError(f"{where}, is no template: {ended(error.message or 'it breaks off')}") from None
-    return _Prompt(path, template, frozenset(variables), hashlib.sha256(raw).hexdigest()[:16])
+    kind = _KIND.match(text)
+    version = hashlib.sha256(raw).hexdigest()[:16]
+    return _Prompt(path, template, frozenset(variables), version, kind[1] if kind else "")

@@ -63,6 +63,9 @@ class Journalled:
         """Return the answers that are kept, or those of the model once they are kept."""
         version = getattr(messages, "version", "")
         parts = ["ask", _told(messages), _differing(sampling), version]
+        regards = getattr(self.model, "regards", None)  # what of a request shapes the answer and is not in its text
+        if regards is not None:
+            parts.append(regards(messages))
         found = await self._kept(parts, lambda: self._answers(messages, sampling))
         return [Answer(*answer) for answer in found]
 

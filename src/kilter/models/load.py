@@ -1,4 +1,4 @@
-"""A model by its name: `kilter/nano`, a folder, a hub id, `http://host:port/v1#name`, or several of them, mixed."""
+"""A model by its name: a bundled one, a folder, a hub id, `http://host:port/v1#name`, or several of them, mixed."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ from kilter.errors import KilterError, first_line, nearest
 from kilter.models import desk
 from kilter.models.mixed import Mixed, is_mixture, split
 from kilter.models.protocol import Model
+from kilter.models.teacher import NAME as TEACHER
+from kilter.models.teacher import Teacher, is_teacher
 
-BUNDLED = ("kilter/nano",)
+BUNDLED = ("kilter/nano",)  # those with weights
+OFFERED = (*BUNDLED, TEACHER)
 EXPECTED = f"a bundled one ({', '.join(BUNDLED)}), a folder, a hub id, or http://host:port/v1#name"
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 UNWANTED = ["original/*", "consolidated*", "onnx/*"]  # the same weights once more, for other software
@@ -58,6 +61,8 @@ def _opened(name: str) -> Model:
         from kilter.models.server import Server
 
         return Server(name)
+    if is_teacher(name):
+        return Teacher(name)
     if is_reward_model(checkpoint(name)):
         from kilter.models.rewarder import Rewarder
 
@@ -67,6 +72,19 @@ def _opened(name: str) -> Model:
     return Local(name)
 
 
+def admit(name: str) -> None:
+    """Raise KilterError where no model called `name` can be asked; a server is not tried."""
+    if is_teacher(name):
+        Teacher(name)
+    elif not name.startswith(SERVER):
+        checkpoint(name)
+
+
+def has_weights(name: str) -> bool:
+    """Whether `name` names a model by its weights, rather than a server or the teacher."""
+    return not name.startswith(SERVER) and not is_teacher(name)
+
+
 def checkpoint(name: str) -> Path:
     """Return the folder of the weights called `name`, fetched from the hub where need be; raise KilterError."""
     if name in BUNDLED:
@@ -74,13 +92,15 @@ def checkpoint(name: str) -> Path:
             return _checked(folder, name)
     if name.startswith(SERVER):
         raise KilterError(f"'{name}' is a server, and weights are needed here; name a folder or a hub id.")
+    if is_teacher(name):
+        raise KilterError(f"'{name}' is a script, and weights are needed here; name {', '.join(BUNDLED)} or a folder.")
     if not name.strip():
         raise KilterError(f"The name of a model is empty; name {EXPECTED}.")
     path = Path(name).expanduser()
     if path.exists():
         return _checked(path, name)
     if name.startswith(("kilter/", ".", "/", "~")) or name.count("/") != 1:
-        raise KilterError(f"There is no model '{name}'; name {EXPECTED}.{nearest(name, BUNDLED)}")
+        raise KilterError(f"There is no model '{name}'; name {EXPECTED}.{nearest(name, OFFERED)}")
     return _checked(_fetched(name), name)
 
 

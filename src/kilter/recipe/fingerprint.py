@@ -63,13 +63,13 @@ class Files:
         return self._content(Path(name)) if Path(name).exists() else name
 
     def model(self, name: str) -> str:
-        """Return the hash of a checkpoint's files, an adapter's with its base's; a server stands for itself."""
-        from kilter.models.load import SERVER, folders
+        """Return the hash of a checkpoint's files, an adapter's with its base's; what has none stands for itself."""
+        from kilter.models.load import folders, has_weights
         from kilter.models.mixed import is_mixture, parts
 
         if is_mixture(name):
             return " ".join([name, *map(self.model, parts(name))])
-        if name.startswith(SERVER):
+        if not has_weights(name):
             return name
         return " ".join(self._content(folder) for folder in folders(name))
 

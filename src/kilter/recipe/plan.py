@@ -77,7 +77,7 @@ def _judges(given: dict[str, Any]) -> list[str]:
 
 def check_literals(steps: list[Step]) -> None:
     """Raise KilterError for a model or a file that the steps name and that is not there or cannot be read."""
-    from kilter.models.load import SERVER, checkpoint
+    from kilter.models.load import admit, checkpoint
     from kilter.models.mixed import parts
 
     seen: set[str] = set()
@@ -86,9 +86,11 @@ def check_literals(steps: list[Step]) -> None:
             for reference in step.models.values():
                 if not reference.stage and reference.name not in seen:
                     seen.add(reference.name)
-                    for name in [reference.name] if step.kind == "train" else parts(reference.name):
-                        if step.kind == "train" or not name.startswith(SERVER):
-                            checkpoint(name)
+                    if step.kind == "train":
+                        checkpoint(reference.name)
+                    else:
+                        for name in parts(reference.name):
+                            admit(name)
             _check_feedback(step)
             if step.records is not None and not step.records.stage:
                 formats.Stream(step.records.name, want=options.wanted(step.method))
