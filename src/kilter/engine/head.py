@@ -18,13 +18,17 @@ CHUNK = {"cpu": 2**20, "cuda": 2**27}
 # The softmax is kept for the way back up to so many bytes.
 KEEP = {"cpu": 2**28, "cuda": 2**30}
 
+# What log-probs of other origin have not, such as a reference's that were kept.
+BESIDE: dict[str, Any] = dict.fromkeys(("entropy", "values", "rivals", "divergence"))
+
 
 @dataclass(slots=True)
 class LogProbs:
     """Log-probs of the P scored tokens of R responses, in nats.
 
     tokens [P], fp32; owner [P], the response of each; lengths [R], scored tokens of each; entropy [P] where asked for;
-    values [P] where a critic learns along: what it expects before each of the tokens.
+    values [P] where a critic learns along: what it expects before each of the tokens; rivals [P] and divergence [P]
+    where an objective asks for them (asks.py).
     """
 
     tokens: Tensor
@@ -32,6 +36,8 @@ class LogProbs:
     lengths: Tensor
     entropy: Tensor | None = None
     values: Tensor | None = None
+    rivals: Tensor | None = None
+    divergence: Tensor | None = None
 
     def total(self, numbers: Tensor) -> Tensor:
         """Return [R]: `numbers` [P], one a scored token, summed over each response (0 for one without)."""
@@ -47,7 +53,7 @@ class LogProbs:
 
     def with_tokens(self, tokens: Tensor) -> LogProbs:
         """Return the same layout with other log-probs [P], such as a reference's."""
-        return replace(self, tokens=tokens.to(self.tokens.device), entropy=None, values=None)
+        return replace(self, tokens=tokens.to(self.tokens.device), **BESIDE)
 
 
 def log_probs(

@@ -8,9 +8,7 @@ a state takes the same steps to the last bit. Processes come from `accelerate`.
 
 from __future__ import annotations
 
-import atexit
 import inspect
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,25 +19,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
-from kilter.engine import adapters, checkpoint, finished
+from kilter.engine import adapters, bounds, checkpoint, finished
 from kilter.engine.actor_critic import ActorCritic, policy_of, together, trained_by
 from kilter.engine.adalora import ranks_of
+from kilter.engine.asks import asked_by
 from kilter.engine.batch import collate, deal
 from kilter.engine.compiled import compile_layers, worthwhile
 from kilter.engine.feed import ROLLOUTS, Feed, Rig, Sampling, Source
+from kilter.engine.head import LogProbs
 from kilter.engine.interrupt import Wish, held_back, in_company
 from kilter.engine.meter import Log, Meter, peak_memory
 from kilter.engine.optim import adamw, rate, scale_and_clip
-from kilter.engine.options import LoopOptions, bf16_for, mark_of, settings_of
+from kilter.engine.options import LoopOptions, bf16_for, mark_of, options_told, settings_of
+from kilter.engine.processes import accelerator
 from kilter.engine.reference import FILE as REFERENCE
 from kilter.engine.reference import FOLDER as REFERENCES
-from kilter.engine.reference import ByContent, Reference, recall, standing
+from kilter.engine.reference import ByContent, Reference, heads_of, recall, standing
 from kilter.engine.residual import drop_residuals
 from kilter.errors import KilterError
 from kilter.files import make_folder, write_json
+from kilter.store import fingerprint
 
 METRICS = "metrics.jsonl"
 CRITIC = "critic"
@@ -109,11 +110,12 @@ def train(
     data are kept with the result, and the options by which the data were `prepared` among the others. `overwrite`
     trains over whatever is there.
 
-    Raises KilterError for no trees, a loss that is not finite, a disk that is full, a folder that holds another run,
-    and where another process of the run has gone.
+    Raises KilterError for no trees, a loss that is not finite or past its bound (bounds.py), a disk that is full, a
+    folder that holds another run, and where another process of the run has gone.
     """
     out, feed = make_folder(out), Feed.of(trees, **_of(options))
-    mark = mark_of([model, reference, critic], feed.digest(), objective, options, critic_share)
+    digest = feed.digest() + (fingerprint(dict(prepared)) if prepared else "")
+    mark = mark_of([model, reference, critic], digest, objective, options, critic_share)
     settings = settings_of(objective, options) | (feed.sampling.settings() if feed.sampling else {})
     settings |= prepared or {}
     if (told := finished.admit(out, mark, settings, overwrite=overwrite)) is not None:
@@ -146,7 +148,7 @@ class _Loop:
         critic_share: float,
         entropy: bool,
     ) -> None:
-        self.accelerator = _accelerator()
+        self.accelerator = accelerator()
         self.device = self.accelerator.device
         bf16 = bf16_for(model, options.precision, self.device)
         adapt = partial(adapters.attach, options=options, steps=feed.total, device=self.device, bf16=bf16)
@@ -170,14 +172,16 @@ class _Loop:
         self.whole = trained_by(model, critic)
         self.ranks = ranks_of(model, critic)
         self.compares = "reference" in inspect.signature(objective).parameters
+        self.asks = asked_by(objective)
+        self.against = heads_of(policy_of(self.scorer), reference, self.device) if self.asks.divergence else None
         self.reference: Reference | None = None
         if feed.sampling:
             self._attach(feed.sampling, reference)
         elif self.compares:
-            budget = options.micro_tokens
-            self.reference = recall(
-                policy_of(self.scorer), feed.fixed, reference, budget, out, self.mark, self.accelerator
-            )
+            budget, fixed = options.micro_tokens, feed.fixed
+            # What a survey looks at stands behind the trees that are learned from.
+            known = fixed and [*fixed, *(tree.info["aside"] for tree in fixed if "aside" in tree.info)]
+            self.reference = recall(policy_of(self.scorer), known, reference, budget, out, self.mark, self.accelerator)
         self.optimizer = adamw(
             model,
             critic=critic,
@@ -229,7 +233,7 @@ class _Loop:
                 log.advance()
                 keep = every and self.done < total and (wish.stop or self.done % every == 0)
                 if keep or self.done % options.log_every == 0 or self.done == total:
-                    self._log(log)
+                    self._log(log, tokenizer)
                 if keep and main:
                     so_far = {"mark": self.mark, "losses": self.losses, "tokens": self.tokens, "seconds": self.seconds}
                     checkpoint.save_state(self.out, self.done, self.whole, self.optimizer, so_far, self.ranks.memory())
@@ -256,13 +260,14 @@ class _Loop:
         numbers, trees = self.feed(step)
         costs = [len(tree) for tree in trees]
         hands = deal(costs, world, options.micro_tokens)[rank]
+        told = self._survey(numbers, trees) if self.asks.survey else {}
         sums = torch.zeros(2, device=self.device)
         for turn, hand in enumerate(hands):
             last = turn == len(hands) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.prepared):
                 # A process without trees of its own goes along with one that counts for nothing.
                 chosen = hand or [costs.index(min(costs))]
-                loss = self._loss(step, [trees[i] for i in chosen], [numbers[i] for i in chosen])
+                loss = self._loss(step, [trees[i] for i in chosen], [numbers[i] for i in chosen], told)
                 self.accelerator.backward(loss.per_example.sum() * (1.0 if hand else 0.0))
             if hand:
                 sums += torch.stack((loss.per_example.detach().sum(), loss.weight.detach().sum())).float()
@@ -280,16 +285,49 @@ class _Loop:
         self.tokens += sum(costs)
         self.meter.step(sums[0], sums[1], norm)
 
-    def _loss(self, step: int, trees: list[Any], numbers: list[int]) -> Loss:
-        batch = collate(trees).to(self.device)
-        policy, group = self.prepared(batch, True) if self.entropy else self.prepared(batch), batch.groups
+    @torch.no_grad()
+    def _survey(self, numbers: list[int], trees: list[Any]) -> dict[str, dict[str, Tensor]]:
+        """Return, as the objective's argument, the means over all trees of a step of what it surveys beforehand."""
+        asked = [tree.info.get("aside", tree) for tree in trees]
+        if self.feed.fixed is not None and "aside" in trees[0].info:
+            numbers = [len(self.feed.fixed) + i for i in numbers]
+        costs = [len(tree) for tree in asked]
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        sums: dict[str, Tensor] = {}
+        for hand in deal(costs, world, self.options.micro_tokens)[rank]:
+            chosen = hand or [costs.index(min(costs))]
+            batch = collate([asked[i] for i in chosen]).to(self.device)
+            given = self._given(batch, [numbers[i] for i in chosen])
+            assert self.asks.survey is not None
+            for name, values in self.asks.survey(self.prepared(batch), **given).items():
+                found = torch.stack((values.float().sum(), torch.tensor(float(values.numel()), device=self.device)))
+                sums[name] = sums.get(name, torch.zeros_like(found)) + found * (1.0 if hand else 0.0)
+        whole = {name: self.accelerator.reduce(found, reduction="sum") for name, found in sorted(sums.items())}
+        return {"survey": {name: found[0] / found[1].clamp(min=1) for name, found in whole.items()}}
+
+    def _given(self, batch: Any, numbers: list[int]) -> dict[str, Any]:
+        """Return what an objective is given beside the policy's log-probs of `batch`."""
+        group = batch.groups
         if not self.compares:
-            loss = self.objective(policy, group=group)
-        elif self.reference is not None:
-            loss = self.objective(policy, reference=self.reference(policy, batch, numbers), group=group)
+            return {"group": group}
+        blank = LogProbs(batch.targets, batch.owner, batch.lengths)
+        if self.reference is not None:
+            return {"group": group, "reference": self.reference(blank, batch, numbers)}
+        return {"group": group, "reference": None if group.reference is None else blank.with_tokens(group.reference)}
+
+    def _policy(self, batch: Any) -> LogProbs:
+        """Return the policy's log-probs, with what else is asked for."""
+        if self.asks.rivals or self.against:
+            heads = self.against(batch) if self.against else None
+            found: LogProbs = self.prepared(batch, self.entropy, self.asks, heads)
         else:
-            brought = None if group.reference is None else policy.with_tokens(group.reference)
-            loss = self.objective(policy, reference=brought, group=group)
+            found = self.prepared(batch, True) if self.entropy else self.prepared(batch)
+        return found
+
+    def _loss(self, step: int, trees: list[Any], numbers: list[int], told: dict[str, Any]) -> Loss:
+        batch = collate(trees).to(self.device)
+        policy, group = self._policy(batch), batch.groups
+        loss = self.objective(policy, **self._given(batch, numbers), **told)
         if self.feed.sampling and self.feed.sampling.fresh(step) and group.behaviour is not None:
             # The weights are those that sampled: what differs is how the two compute, a token in nats.
             loss.metrics["mismatch"] = (policy.tokens.detach() - group.behaviour).abs()
@@ -300,19 +338,20 @@ class _Loop:
         share = rate(step, self.feed.total, warmup=o.warmup, schedule=o.schedule, floor=o.min_lr_ratio)
         return o.learning_rate * share
 
-    def _log(self, log: Log) -> None:
-        """Bring the numbers over, stop at one that is not finite, and write a line."""
+    def _stopped(self, why: str, tokenizer: Any | None) -> KilterError:
+        """Keep what was good, and return the error to raise."""
+        models = {"": self.model} | ({} if self.critic is None else {CRITIC: self.critic})
+        main = self.accelerator.is_main_process
+        return bounds.stop(why, self.out, self.whole, self.optimizer, models, tokenizer, self.options, writes=main)
+
+    def _log(self, log: Log, tokenizer: Any | None) -> None:
+        """Bring the numbers over, stop where they are past their bounds, and write a line."""
         first = len(self.losses)
         losses, norms, means = self.meter.read()
-        for i, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient's norm became {norm}"
-                kept = checkpoint.find_state(self.out)
-                raise KilterError(
-                    f"The {what} at step {first + i + 1}; lower learning_rate (it is {self.options.learning_rate:g}) "
-                    f"or clip (it is {self.options.clip:g}), or use precision=fp32."
-                    + (f" The last good state is {kept}." if kept else "")
-                )
+        beginning = (self.losses or losses)[0]
+        told = options_told(self.objective)[1]
+        if why := bounds.trouble(first, losses, norms, means, beginning, self.options, told):
+            raise self._stopped(why, tokenizer)
         self.losses += losses
         each = self.feed.steps_an_epoch
         line = {
@@ -337,22 +376,6 @@ class _Loop:
         return facts["step"], facts["losses"], facts["tokens"], facts["seconds"]
 
 
-def _accelerator() -> Accelerator:
-    """Return accelerate's view of the processes that torchrun started, or of this one."""
-    ours = torch.distributed.is_available() and not torch.distributed.is_initialized()
-    # Without being told, accelerate takes several processes on CPUs for as many runs of one.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-    if ours and torch.distributed.is_initialized():
-        # gloo's threads abort a process that ends with the group still open.
-        atexit.register(_leave)
-    return accelerator
-
-
-def _leave() -> None:
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-
-
 def _of(options: LoopOptions) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("batch_size", "epochs", "steps", "seed")}
 
@@ -361,5 +384,5 @@ def _tidy(out: Path) -> None:
     """Remove what only an unfinished run needs."""
     checkpoint.drop_states(out)
     (out / REFERENCE).unlink(missing_ok=True)
-    for name in (REFERENCES, ROLLOUTS):
+    for name in (REFERENCES, ROLLOUTS, bounds.GOOD):
         shutil.rmtree(out / name, ignore_errors=True)

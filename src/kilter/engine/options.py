@@ -15,7 +15,7 @@ from kilter.store import fingerprint
 
 # Below this many parameters bf16 is no faster on a CPU.
 WORTH_BF16 = 200_000
-ASIDE = {"log_every", "checkpoint_every"}  # options that change nothing of the course
+ASIDE = {"log_every", "checkpoint_every", "loss_bound", "kl_bound"}  # options that change nothing of the course
 
 
 class StepOptions(BaseModel):
@@ -50,6 +50,12 @@ class StepOptions(BaseModel):
     checkpoint_every: int = Field(default=200, ge=0, description="Steps between states to continue from; 0 keeps none.")
     gradient_checkpointing: bool = Field(default=False, description="Keep no activations: less memory, more time.")
     log_every: int = Field(default=10, gt=0, description="Steps between lines of metrics.jsonl.")
+    loss_bound: float = Field(
+        default=20.0, ge=0, description="Stop where the loss rose by so many times its first value plus one; 0: never."
+    )
+    kl_bound: float = Field(
+        default=1000.0, ge=0, description="Stop where a response is so many nats from the reference policy; 0: never."
+    )
 
 
 class LoopOptions(AdapterOptions, StepOptions):
@@ -66,7 +72,7 @@ def bf16_for(model: Any, precision: str, device: torch.device) -> bool:
     return fast and sum(p.numel() for p in model.parameters()) >= WORTH_BF16
 
 
-def _told(objective: Callable[..., Any]) -> tuple[str, dict[str, Any]]:
+def options_told(objective: Callable[..., Any]) -> tuple[str, dict[str, Any]]:
     """Return an objective's name and the options that it was given."""
     inner = objective.func if isinstance(objective, partial) else objective
     given = objective.keywords if isinstance(objective, partial) else {}
@@ -75,7 +81,7 @@ def _told(objective: Callable[..., Any]) -> tuple[str, dict[str, Any]]:
 
 def settings_of(objective: Callable[..., Any], options: LoopOptions) -> dict[str, Any]:
     """Return by name, as JSON can hold it, what decides a run beside its model and data."""
-    name, given = _told(objective)
+    name, given = options_told(objective)
     plain = {key: value if isinstance(value, str | int | float | None) else str(value) for key, value in given.items()}
     return {"method": name, **options.model_dump(exclude=ASIDE), **plain}
 
@@ -91,4 +97,4 @@ def mark_of(
         for name, p in each.named_parameters()
     ]
     told = options.model_dump(exclude=ASIDE)
-    return fingerprint(*_told(objective), weights, told, digest, critic_share)
+    return fingerprint(*options_told(objective), weights, told, digest, critic_share)

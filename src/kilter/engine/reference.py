@@ -30,6 +30,8 @@ from kilter.engine.checkpoint import writing
 from kilter.engine.head import LogProbs
 from kilter.engine.meter import bar
 from kilter.engine.scorer import Scorer
+from kilter.engine.vocabulary import Heads
+from kilter.errors import KilterError
 from kilter.files import replacing
 
 FILE = "reference.safetensors"
@@ -78,6 +80,25 @@ def standing(scorer: Scorer, model: Any | None, device: torch.device) -> Callabl
     found = copy.deepcopy(scorer) if model is None else Scorer(model.to(device), bf16=scorer.bf16)
     found.temperature = scorer.temperature
     return found.requires_grad_(False)
+
+
+def heads_of(scorer: Scorer, model: Any | None, device: torch.device) -> Callable[[Ragged], Heads]:
+    """Return what gives whole distributions of the same policy as `standing`, without a gradient."""
+    if model is not None or not is_adapted(scorer.model):
+        still = copy.deepcopy(scorer) if model is None else Scorer(model.to(device), bf16=scorer.bf16)
+        still.temperature = scorer.temperature
+        return still.requires_grad_(False).heads
+    if not getattr(scorer.model, "fresh", False):
+        raise KilterError(
+            "An adapter that was trained before cannot be measured against itself by whole distributions; merge it "
+            "into its model first (merge=true), or set the regulariser to another one."
+        )
+
+    def heads(batch: Ragged) -> Heads:
+        with adapters.off(scorer.model):
+            return scorer.heads(batch)
+
+    return heads
 
 
 def _bare(scorer: Scorer) -> Callable[[Ragged], LogProbs]:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kilter.engine.asks import NOTHING, Asks
 from kilter.engine.batch import Ragged
 from kilter.engine.head import LogProbs, log_probs
 from kilter.engine.trunk import Trunk
+from kilter.engine.vocabulary import Heads, divergence, rivals
+from kilter.errors import KilterError
 
 
 class Scorer(Trunk):
@@ -19,27 +22,55 @@ class Scorer(Trunk):
     reads = "log-probs"
     temperature = 1.0  # what logits are divided by: the policy is the distribution that samples are drawn from
 
-    def forward(self, batch: Ragged, entropy: bool = False) -> LogProbs:
-        """Return the differentiable log-probs of the scored tokens; `entropy` asks for that of each position too."""
-        with self._manner(batch):
-            tokens, spread = (self._laid_out if self.ragged else self._padded)(batch, entropy)
-        return LogProbs(tokens, batch.owner, batch.lengths, spread)
+    def forward(
+        self, batch: Ragged, entropy: bool = False, asks: Asks = NOTHING, against: Heads | None = None
+    ) -> LogProbs:
+        """Return the differentiable log-probs of the scored tokens; `entropy` asks for that of each position too.
 
-    def _laid_out(self, batch: Ragged, entropy: bool) -> tuple[Tensor, Tensor | None]:
-        hidden = self._hidden(batch)
+        `asks` may ask for rivals, and for the divergence from a policy whose `heads` of the same batch are `against`.
+        """
+        with self._manner(batch):
+            if not asks.rivals and against is None:
+                tokens, spread = (self._laid_out if self.ragged else self._padded)(batch, entropy)
+                return LogProbs(tokens, batch.owner, batch.lengths, spread)
+            self._need_layout()
+            heads = self._heads(batch)
+            tokens, spread = _read(heads, batch.targets, entropy)
+            found = LogProbs(tokens, batch.owner, batch.lengths, spread)
+            if asks.rivals:
+                found.rivals = _read(heads, rivals(heads, batch.targets, asks.rivals), False)[0]
+            if against is not None:
+                found.divergence = divergence(against, heads)
+        return found
+
+    @torch.no_grad()
+    def heads(self, batch: Ragged) -> Heads:
+        """Return what the distributions at the scored positions are made of, without a gradient."""
+        self._need_layout()
+        with self._manner(batch):
+            return self._heads(batch)
+
+    def _need_layout(self) -> None:
+        if not self.ragged:
+            raise KilterError(
+                f"{type(self._plain).__name__} is trained with padding, and this objective reads whole distributions, "
+                "which it can where a model is laid out without; choose another model or another method."
+            )
+
+    def _heads(self, batch: Ragged) -> Heads:
         plain = self._plain
         head, config = plain.get_output_embeddings(), plain.config.get_text_config()
-        scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
-        return log_probs(
-            hidden.index_select(0, batch.at),
+        return Heads(
+            self._hidden(batch).index_select(0, batch.at),
             head.weight,
             head.bias,
-            batch.targets,
-            scale=scale,
-            softcap=getattr(config, "final_logit_softcapping", None),
-            temperature=self.temperature,
-            entropy=entropy,
+            getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0),
+            getattr(config, "final_logit_softcapping", None),
+            self.temperature,
         )
+
+    def _laid_out(self, batch: Ragged, entropy: bool) -> tuple[Tensor, Tensor | None]:
+        return _read(self._heads(batch), batch.targets, entropy)
 
     def _padded(self, batch: Ragged, entropy: bool) -> tuple[Tensor, Tensor | None]:
         """The model's own forward and logits, a row for each response."""
@@ -52,3 +83,16 @@ class Scorer(Trunk):
 
     def _trial(self, batch: Ragged, *, laid_out: bool) -> Tensor:
         return (self._laid_out if laid_out else self._padded)(batch, False)[0]
+
+
+def _read(heads: Heads, targets: Tensor, entropy: bool) -> tuple[Tensor, Tensor | None]:
+    return log_probs(
+        heads.hidden,
+        heads.weight,
+        heads.bias,
+        targets,
+        scale=heads.scale,
+        softcap=heads.softcap,
+        temperature=heads.temperature,
+        entropy=entropy,
+    )

@@ -1,0 +1,118 @@
+"""What needs the whole distribution at a position, not one log-prob: its divergence from another, a rival token.
+
+As in head.py logits exist a chunk at a time, and the way back computes them again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kilter.engine.head import _log_softmax, _parts
+
+
+@dataclass(slots=True)
+class Heads:
+    """What P distributions over V tokens are made of: softmax(softcap(scale (W h + b)) / temperature).
+
+    hidden [P, H], weight [V, H], bias [V] or None.
+    """
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    scale: float = 1.0
+    softcap: float | None = None
+    temperature: float = 1.0
+
+    def parts(self) -> list[slice]:
+        """Return the chunks that the positions are taken in."""
+        return _parts(len(self.hidden), len(self.weight), self.hidden.device.type)
+
+    def both(self, part: slice) -> tuple[Tensor, Tensor | None]:
+        """Return the log-probs [C, V] of the positions in `part`, fp32, and under a softcap the capped logits."""
+        scale = self.scale if self.softcap is not None else self.scale / self.temperature
+        return _log_softmax(self.hidden[part], self.weight, self.bias, scale, self.softcap, self.temperature)
+
+    def logs(self, part: slice) -> Tensor:
+        """Return the log-probs [C, V] of the positions in `part`, fp32."""
+        return self.both(part)[0]
+
+    def computed(self) -> Heads:
+        """Return the same in the precision that autocast asks for at the time."""
+        device = self.hidden.device.type
+        if not torch.is_autocast_enabled(device):
+            return self
+        kind = torch.get_autocast_dtype(device)
+        bias = None if self.bias is None else self.bias.to(kind)
+        return Heads(self.hidden.to(kind), self.weight.to(kind), bias, self.scale, self.softcap, self.temperature)
+
+
+def divergence(reference: Heads, policy: Heads) -> Tensor:
+    """Return [P]: KL(reference || policy) at each position in nats, with a gradient for the policy.
+
+    sum_v p(v) (log p(v) - log q(v)); its gradient with respect to the policy's logits is q - p (over the temperature).
+    """
+    q = policy.computed()
+    found: Tensor = _Divergence.apply(q.hidden, q.weight, q.bias, q, reference.computed())
+    return found
+
+
+@torch.no_grad()
+def rivals(heads: Heads, targets: Tensor, k: int) -> Tensor:
+    """Return [P]: for each position a token other than its target, drawn from softmax over the k likeliest others.
+
+    With k = 1 it is the likeliest token, or the second where that is the target.
+    """
+    found = torch.empty_like(targets)
+    heads = heads.computed()
+    for part in heads.parts():
+        logs = heads.logs(part).scatter(1, targets[part, None], -torch.inf)
+        best = logs.topk(min(k, logs.shape[1] - 1), dim=1)
+        drawn = torch.multinomial(best.values.softmax(dim=1), 1) if k > 1 else torch.zeros_like(targets[part, None])
+        found[part] = best.indices.gather(1, drawn)[:, 0]
+    return found
+
+
+class _Divergence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, policy: Heads, reference: Heads
+    ) -> Tensor:
+        found = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        for part in policy.parts():
+            p, q = reference.logs(part), policy.logs(part)
+            found[part] = (p.exp() * (p - q)).sum(-1)
+        ctx.save_for_backward(hidden, weight, bias)
+        plain = None if bias is None else bias.detach()
+        held = replace(policy, hidden=hidden.detach(), weight=weight.detach(), bias=plain)
+        ctx.heads = held, reference
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        hidden, weight, bias = ctx.saved_tensors
+        policy, reference = ctx.heads
+        grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight, dtype=torch.float32)
+        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        for part in policy.parts():
+            logs, bent = policy.both(part)
+            slope = (logs.exp() - reference.logs(part).exp()) * grad[part, None]
+            if bent is not None and policy.softcap is not None:
+                slope *= 1 - (bent / policy.softcap) ** 2
+            slope = slope.mul_(policy.scale / policy.temperature).to(hidden.dtype)
+            grad_hidden[part] = slope @ weight
+            grad_weight += (slope.T @ hidden[part]).float()
+            if grad_bias is not None:
+                grad_bias += slope.float().sum(0)
+        wants = ctx.needs_input_grad
+        return (
+            grad_hidden if wants[0] else None,
+            grad_weight.to(weight.dtype) if wants[1] else None,
+            grad_bias.to(bias.dtype) if grad_bias is not None and wants[2] else None,
+            None,
+            None,
+        )
