@@ -12,7 +12,7 @@ import functools
 import inspect
 import random
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,11 +21,12 @@ from pydantic import Field
 
 from kilter.errors import KilterError, SetAside
 from kilter.evaluation import probes, scoring
+from kilter.evaluation.probes import Rate
 from kilter.evaluation.questions import IDS, Item
 from kilter.evaluation.result import Evaluation
 from kilter.evaluation.rows import Row, read
 from kilter.evaluation.statistics import summarize
-from kilter.feedback.judge import Judge, Judgement, case_of
+from kilter.feedback.judge import Case, Judge, Judgement, case_of
 from kilter.models.each import each
 from kilter.models.load import load
 from kilter.models.protocol import Model, Sampling
@@ -68,10 +69,13 @@ class Way:
     max_tokens: Annotated[Count, Field(description="longest answer in tokens")] = 512
     seed: Annotated[int, Field(description="seed of the draws")] = 0
 
-    def opened(self, criterion: str = "") -> Judge:
-        """Return the judge. Raises KilterError where there is no such model."""
+    def opened(self, criterion: str = "", form: Literal["verdict", "scores"] = "verdict") -> Judge:
+        """Return the judge. Raises KilterError where there is no such model, and where none is named."""
+        if self.judge is None:
+            raise KilterError("Name the model that is to judge with --judge, such as --judge kilter/teacher.")
         return Judge(
-            opened(self.judge), orders=self.orders, evidences=self.evidences, reason=self.reason, shots=self.shots,
+            opened(self.judge), form=form,
+            orders=self.orders, evidences=self.evidences, reason=self.reason, shots=self.shots,
             by=self.verdict, criterion=criterion, temperature=self.judge_temperature, max_tokens=self.judge_tokens,
             seed=self.seed,
         )  # fmt: skip
@@ -97,8 +101,11 @@ def judged(**defaults: Any) -> Callable[[Function], Function]:
             if field.name not in own.parameters:
                 given = field.default if field.default is not dataclasses.MISSING else inspect.Parameter.empty
                 default = defaults.get(field.name, given)
+                hint = shared[field.name]
+                if default is None and given is inspect.Parameter.empty:
+                    hint = Annotated[str | None, hint.__metadata__[-1]]
                 kind = inspect.Parameter.KEYWORD_ONLY
-                added.append(inspect.Parameter(field.name, kind, default=default, annotation=shared[field.name]))
+                added.append(inspect.Parameter(field.name, kind, default=default, annotation=hint))
 
         @functools.wraps(suite)
         def asked(*inputs: Any, **options: Any) -> Any:
@@ -126,7 +133,8 @@ def _documented(suite: Callable[..., Any], added: Sequence[str]) -> str:
     """Return the suite's docstring with a line for each option that was added."""
     text = inspect.getdoc(suite) or ""
     about = {
-        name: hint.__metadata__[-1].description for name, hint in typing.get_type_hints(Way, include_extras=True).items()
+        name: hint.__metadata__[-1].description
+        for name, hint in typing.get_type_hints(Way, include_extras=True).items()
     }
     lines = "\n".join(f"    {name}: {about[name]}" for name in added)
     return f"{text}\n{lines}" if "\nOptions:\n" in text else f"{text}\n\nOptions:\n{lines}"
@@ -150,11 +158,15 @@ async def run(
     judge: Judge | None = None,
     sampling: Callable[[Item], Sampling] | None = None,
     referenced: Callable[[Item], bool] = lambda item: True,
+    rate: Callable[[Judge, Item], Rate] | None = None,
+    about: Callable[[Item], Row] = lambda item: {},
 ) -> Evaluation:
     """Return what `way.judge` says of `model`'s answers to `items`, with its biases beside it.
 
     `sampling(item)` says how an item is answered, where that differs; `referenced(item)` whether the judge is shown the
-    item's reference. Raises KilterError where no answer has a verdict.
+    item's reference; `rate(judge, item)` how an answer is rated, where that is not by the judge's own prompt, and
+    `about(item)` what the sample holds beside (its `scoring`, its `scale`). Raises KilterError where no answer has a
+    verdict.
     """
     if way.temperature < 0 or not items:
         raise KilterError("There is nothing to ask; give a file with at least one question.")
@@ -166,9 +178,15 @@ async def run(
         settings = sampling(item) if sampling else way.sampling
         mine = await conversation(model, item, settings)
         theirs = await other.answers(item, settings) if other else []
+        ask = rate(asked_by, item) if rate else _by_itself(asked_by)
         turns = range(min(len(mine), len(theirs)) if other else len(mine))
         told = await asyncio.gather(
-            *(_judgements(asked_by, item, turn, mine, theirs, item.id in probed, referenced(item)) for turn in turns)
+            *(
+                _judgements(
+                    asked_by, ask, _case(item, turn, mine, referenced(item)), turn, mine, theirs, item.id in probed
+                )
+                for turn in turns
+            )
         )
         sample = {
             "id": item.id,
@@ -185,7 +203,7 @@ async def run(
             sample |= {"baseline": theirs, "merge": "mean" if way.verdict == "logprobs" else way.merge}
         if item.references:
             sample["expected"] = item.references[-1]
-        return scoring.scored(sample)
+        return scoring.scored(sample | about(item))
 
     samples = await each(items, one, label=f"{suite} · {model.name}")
     return evaluated(model.name, samples, suite=suite, seed=way.seed, notes=[*notes, *remarks(model, asked_by, other)])
@@ -267,13 +285,11 @@ def responses(path: str) -> dict[str, list[str]]:
 
 
 async def _judgements(
-    judge: Judge, item: Item, turn: int, mine: Sequence[str], theirs: Sequence[str], probed: bool, referenced: bool
+    judge: Judge, ask: Rate, case: Case, turn: int, mine: Sequence[str], theirs: Sequence[str], probed: bool
 ) -> list[Judgement]:
-    messages = [*item.before, *_turns(item.turns[: turn + 1], mine[:turn])]
-    case = case_of(messages, item.reference(turn) if referenced else "")
     if not theirs:
-        plain = judge.rate(case, mine[turn], turn=turn + 1)
-        more = probes.of_ratings(judge, case, mine[turn], turn + 1)
+        plain = _in_turn(ask(case, mine[turn], ""), turn + 1)
+        more = probes.of_ratings(ask, case, mine[turn], turn + 1)
     else:
         plain = judge.compare(case, mine[turn], theirs[turn], turn=turn + 1)
         more = probes.of_comparisons(judge, case, mine[turn], theirs[turn], turn + 1)
@@ -282,6 +298,22 @@ async def _judgements(
         return await plain
     found = await asyncio.gather(plain, more)
     return [*found[0], *found[1]]
+
+
+def _case(item: Item, turn: int, mine: Sequence[str], referenced: bool) -> Case:
+    messages = [*item.before, *_turns(item.turns[: turn + 1], mine[:turn])]
+    return case_of(messages, item.reference(turn) if referenced else "")
+
+
+def _by_itself(judge: Judge) -> Rate:
+    async def rate(case: Case, response: str, claim: str) -> list[Judgement]:
+        return await judge.rate(case, response, claim=claim)
+
+    return rate
+
+
+async def _in_turn(told: Awaitable[list[Judgement]], turn: int) -> list[Judgement]:
+    return [dataclasses.replace(one, turn=turn) for one in await told]
 
 
 def _turns(asked: Sequence[str], said: Sequence[str]) -> list[Message]:

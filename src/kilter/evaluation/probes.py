@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from kilter.feedback.judge import Case, Judge, Judgement
 
-PROBES = ("position", "verbosity", "format", "self")
+Rate = Callable[[Case, str, str], Awaitable[list[Judgement]]]  # of an answer, and what is said of who wrote it
 OWN, OTHER = "you wrote this answer yourself", "another assistant wrote this answer"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 
@@ -33,15 +35,14 @@ def sentences(text: str) -> list[str]:
     return [part.strip() for part in _SENTENCE.split(text) if part.strip()]
 
 
-async def of_ratings(judge: Judge, case: Case, response: str, turn: int = 1) -> list[Judgement]:
-    """Return the judge's ratings of the changed answer: padded, laid out, and said to be its own or another's."""
-    told = await asyncio.gather(
-        judge.rate(case, padded(response), probe="verbosity", turn=turn),
-        judge.rate(case, marked_up(response), probe="format", turn=turn),
-        judge.rate(case, response, claim=OWN, probe="self own", turn=turn),
-        judge.rate(case, response, claim=OTHER, probe="self other", turn=turn),
-    )
-    return [one for some in told for one in some]
+async def of_ratings(rate: Rate, case: Case, response: str, turn: int = 1) -> list[Judgement]:
+    """Return the ratings of the changed answer: padded, laid out, and said to be the judge's own or another's."""
+    asked = (
+        ("verbosity", padded(response), ""), ("format", marked_up(response), ""),
+        ("self own", response, OWN), ("self other", response, OTHER),
+    )  # fmt: skip
+    told = await asyncio.gather(*(rate(case, text, claim) for _, text, claim in asked))
+    return [replace(one, probe=name, turn=turn) for (name, _, _), some in zip(asked, told, strict=True) for one in some]
 
 
 async def of_comparisons(judge: Judge, case: Case, response: str, other: str, turn: int = 1) -> list[Judgement]:

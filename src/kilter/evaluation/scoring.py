@@ -24,6 +24,8 @@ TOLD = (*BIASES, "judge:conflict", "judge:longer", "judge:parsed")
 
 for _dimension in (
     Dimension("score", "Judge's rating", "higher", "number", "The judge's mean rating of the answers."),
+    Dimension("relative", "Relative score", "higher", "number", "Sum of the scores over that of the baseline's."),
+    Dimension("baseline_score", "Baseline's rating", "zero", "number", "The judge's mean rating of the baseline."),
     Dimension("win_rate", "Win rate", "higher", "share", "Share of comparisons won, a tie counting one half."),
     Dimension("position", "Position bias", "zero", "gap", "Preference of the judge for what it is shown first."),
     Dimension("verbosity", "Verbosity bias", "zero", "gap", "Preference for the same answer said twice over."),
@@ -40,8 +42,8 @@ def rated(sample: Row) -> Outcomes:
     """Score a sample whose answers were rated: score, turn_1 ... where there are several, and the biases."""
     told = judgements(sample)
     turns = sorted({one.turn for one in told})
-    plain = {turn: mean(values(told, turn=turn)) for turn in turns}
-    known = {turn: value for turn, value in plain.items() if value is not None}
+    means = {turn: mean(values(told, turn=turn)) for turn in turns}
+    known = {turn: value for turn, value in means.items() if value is not None}
     found: Outcomes = {}
     if known:
         found["score"] = sum(known.values()) / len(known)
@@ -49,12 +51,13 @@ def rated(sample: Row) -> Outcomes:
         if len(turns) > 1:
             found |= {f"turn_{turn}": value for turn, value in known.items()}
         found |= _by_category(sample, found["score"])
-    width = HIGHEST - LOWEST
+    low, high = sample.get("scale") or (LOWEST, HIGHEST)
+    width = high - low
     for name in ("verbosity", "format"):
         changes = [
             (changed - before) / width
             for turn in turns
-            if (changed := mean(values(told, name, turn))) is not None and (before := plain[turn]) is not None
+            if (changed := mean(values(told, name, turn))) is not None and (before := means[turn]) is not None
         ]
         found |= _entered(f"judge:{name}", changes)
     claimed = [
@@ -74,8 +77,8 @@ def compared(sample: Row) -> Outcomes:
     told = judgements(sample)
     merge = str(sample.get("merge", "agree"))
     turns = sorted({one.turn for one in told})
-    plain = {turn: share(told, merge, turn=turn) for turn in turns}
-    known = {turn: value for turn, value in plain.items() if value is not None}
+    shares = {turn: _won(told, merge, turn) for turn in turns}
+    known = {turn: value for turn, value in shares.items() if value is not None}
     found: Outcomes = {}
     if known:
         found["win_rate"] = sum(known.values()) / len(known)
@@ -83,7 +86,7 @@ def compared(sample: Row) -> Outcomes:
         if len(turns) > 1:
             found |= {f"turn_{turn}": value for turn, value in known.items()}
         found |= _by_category(sample, found["win_rate"])
-        found |= _longer(sample, known)
+        found |= _longer(sample, known) | _both(sample, told)
     leans, conflicts = [], []
     for turn in turns:
         orders = by_order(told, "", turn)
@@ -105,7 +108,41 @@ def compared(sample: Row) -> Outcomes:
     return found | _entered("judge:self", claimed) | _parsed(told)
 
 
-SCORING: dict[str, Callable[[Row], Outcomes]] = {"rated": rated, "compared": compared}
+def level(sample: Row) -> Outcomes:
+    """Score a sample whose answer was put on a level from A (4) to D (1): score, and level:A to level:D as shares."""
+    found = rated(sample)
+    said = values(judgements(sample))
+    if said:
+        found |= {f"level:{letter}": said.count(4 - at) / len(said) for at, letter in enumerate("ABCD")}
+    return found
+
+
+def skills(sample: Row) -> Outcomes:
+    """Score a sample by several skills: score, skill:NAME, and the mean of each of the sample's `groups` of skills."""
+    found = rated(sample)
+    tables = [one.value for one in judgements(sample) if one.ok and not one.probe and isinstance(one.value, dict)]
+    wanted: dict[str, str] = {_name(skill): str(skill) for skill in sample.get("skills") or []}
+    told: dict[str, list[float]] = {}
+    for table in tables:
+        for skill, value in table.items():
+            if not wanted or _name(skill) in wanted:
+                told.setdefault(wanted.get(_name(skill), str(skill)), []).append(float(value))
+    means = {skill: sum(some) / len(some) for skill, some in told.items()}
+    if means:
+        found["score"] = sum(means.values()) / len(means)
+    else:
+        found.pop("score", None)
+    found |= {f"skill:{skill}": value for skill, value in means.items()}
+    for group, members in (sample.get("groups") or {}).items():
+        found |= _entered(group, [means[skill] for skill in members if skill in means])
+    return found
+
+
+def _name(skill: object) -> str:
+    return "".join(character for character in str(skill).lower() if character.isalnum())
+
+
+SCORING: dict[str, Callable[[Row], Outcomes]] = {"rated": rated, "compared": compared, "level": level, "skills": skills}
 
 
 def scored(sample: Row) -> Row:
@@ -125,7 +162,12 @@ def judgements(sample: Row) -> list[Judgement]:
 
 def values(told: Iterable[Judgement], probe: str = "", turn: int = 1) -> list[float]:
     """Return the ratings that could be read."""
-    return [float(one.value) for one in told if one.ok and one.probe == probe and one.turn == turn]
+    return [plain(one.value) for one in told if one.ok and one.probe == probe and one.turn == turn]
+
+
+def plain(value: Any) -> float:
+    """Return a judgement's value as one number; of a table of scores their mean."""
+    return sum(value.values()) / len(value) if isinstance(value, dict) else float(value)
 
 
 def mean(numbers: Sequence[float]) -> float | None:
@@ -155,6 +197,29 @@ def share(told: Iterable[Judgement], merge: str, probe: str = "", turn: int = 1)
     if merge == "mean" or len(known) == 1:
         return sum(known) / len(known)
     return _said(known[0]) if len({_said(value) for value in known}) == 1 else 0.5
+
+
+def _won(told: Sequence[Judgement], merge: str, turn: int) -> float | None:
+    """The first answer's share of a turn: of scores, who has the higher mean over orders and evidences."""
+    won = share(told, merge, turn=turn)
+    scores = [one.scores for one in told if one.ok and not one.probe and one.turn == turn]
+    if won is None or not scores or None in scores:
+        return won
+    first, second = (sum(pair[k] for pair in scores if pair) / len(scores) for k in (0, 1))
+    return _said(0.5 + (first - second) / 100)
+
+
+def _both(sample: Row, told: Sequence[Judgement]) -> Outcomes:
+    """The mean scores of both sides, and their ratio, which weighs by the baseline's score and so is one of sums."""
+    pairs = [pair for one in told if one.ok and not one.probe and (pair := one.scores) is not None]
+    if not pairs:
+        return {}
+    first, second = (sum(pair[k] for pair in pairs) / len(pairs) for k in (0, 1))
+    found = {"score": first, "baseline_score": second}
+    if second > 0:
+        sample.setdefault("weights", {})["relative"] = second
+        found["relative"] = first / second
+    return found
 
 
 def _said(value: float) -> float:

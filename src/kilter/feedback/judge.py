@@ -19,12 +19,16 @@ from kilter.feedback.labels import probabilities
 from kilter.feedback.parsers import parse
 from kilter.feedback.protocol import Signal
 from kilter.models.protocol import Model, Sampling
-from kilter.prompts import Prompts
+from kilter.prompts import Asked, Prompts
 from kilter.records import Message, Prompt
 
 PROMPTS = Prompts(__file__)
 PARSERS = {("rate", "text"): "mtbench-score", ("compare", "text"): "mtbench-pair"}
-PARSERS |= {("rate", "logprobs"): "label-mean", ("compare", "logprobs"): "label-share"}
+PARSERS |= {
+    ("rate", "logprobs"): "label-mean",
+    ("compare", "logprobs"): "label-share",
+    ("scores", "text"): "both-scores",
+}
 LABELS = {"rate": tuple(str(n) for n in range(1, 11)), "compare": ("A", "B", "C")}
 LOWEST, HIGHEST = 1.0, 10.0  # of a rating
 SHOTS: dict[str, list[dict[str, Any]]] = {
@@ -76,7 +80,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One text of a judge. `value` is what `parser` read in it: a rating, or the share of the answer shown first.
+    """One text of a judge. `value` is what `parser` read in it: a rating, the share of what was shown first, scores.
 
     `swapped` says that the pair was shown the other way round, `probe` for which measurement of a bias it was asked,
     `turn` which turn of a conversation it judges; `prompt` is the version of the prompt's file. Where nothing could be
@@ -97,7 +101,22 @@ class Judgement:
     @property
     def share(self) -> float | None:
         """The first argument's share of the win, wherever it was shown; None where there is no verdict."""
-        return None if self.value is None else 1 - float(self.value) if self.swapped else float(self.value)
+        if self.value is None:
+            return None
+        if isinstance(self.value, list):
+            first, second = self.value
+            shown = 1.0 if first > second else 0.0 if second > first else 0.5
+        else:
+            shown = float(self.value)
+        return 1 - shown if self.swapped else shown
+
+    @property
+    def scores(self) -> tuple[float, float] | None:
+        """The scores of the first and the second argument, wherever they were shown; None where it gives none."""
+        if not isinstance(self.value, list) or len(self.value) != 2:
+            return None
+        first, second = self.value
+        return (second, first) if self.swapped else (first, second)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -127,6 +146,7 @@ class Judge:
         self,
         model: Model,
         *,
+        form: Literal["verdict", "scores"] = "verdict",
         orders: Literal["both", "random"] = "both",
         evidences: int = 1,
         reason: bool = True,
@@ -139,10 +159,12 @@ class Judge:
     ) -> None:
         """`orders` of a pair, both or one that is drawn, `evidences` of each; reasons first; worked examples or none.
 
+        A pair is compared by a verdict, or, in the `form` of scores, by a score for each of the two.
         By "logprobs" the verdict is P(A) + P(C)/2 and a rating the mean under the model's probabilities of 1 to 10; no
         text is drawn then. `criterion` takes the place of what is to be weighed.
         """
         self.model, self.name = model, model.name
+        self.form = form if by == "text" else "verdict"
         self.orders, self.evidences, self.by = orders, evidences if by == "text" else 1, by
         self.reason, self.shots, self.criterion = reason and by == "text", shots, criterion
         self.temperature, self.max_tokens, self.seed = temperature, max_tokens, seed
@@ -161,7 +183,7 @@ class Judge:
         Raises SetAside where the model cannot be asked this.
         """
         asked = self._asked("rate", case, response=response, claim=claim)
-        return await self._judgements("rate", asked, probe=probe, turn=turn)
+        return await self.judgements("rate", asked, probe=probe, turn=turn)
 
     async def compare(
         self, case: Case, first: str, second: str, *, claims: tuple[str, str] = ("", ""), probe: str = "", turn: int = 1
@@ -171,11 +193,12 @@ class Judge:
         # Drawn by what is compared, so that the order in which items are asked changes nothing.
         draw = random.Random(f"{self.seed} {case.question} {first} {second}").random() < 0.5
         shown = orders if self.orders == "both" or probe else [orders[draw]]
+        form = "scores" if self.form == "scores" else "compare"
         told = await asyncio.gather(
             *(
-                self._judgements(
-                    "compare",
-                    self._asked("compare", case, first=a, second=b, first_claim=said[0], second_claim=said[1]),
+                self.judgements(
+                    form,
+                    self._asked(form, case, first=a, second=b, first_claim=said[0], second_claim=said[1]),
                     swapped=swapped,
                     probe=probe,
                     turn=turn,
@@ -186,7 +209,7 @@ class Judge:
         return [one for some in told for one in some]
 
     def _asked(self, kind: str, case: Case, **more: str) -> Any:
-        shots = SHOTS[kind] if self.shots else []
+        shots = SHOTS.get(kind, []) if self.shots else []
         return PROMPTS(
             kind,
             question=case.question, history=case.history, reference=case.reference, criterion=self.criterion,
@@ -194,9 +217,21 @@ class Judge:
             reason=self.reason, by=self.by, shots=shots, **more,
         )  # fmt: skip
 
-    async def _judgements(self, kind: str, asked: Any, **more: Any) -> list[Judgement]:
-        parser = PARSERS[kind, self.by]
-        texts = [await self._weighed(kind, asked)] if self.by == "logprobs" else await self._said(asked)
+    async def judgements(
+        self, kind: str, asked: Asked, *, parser: str | None = None, labels: Sequence[str] = (), **more: Any
+    ) -> list[Judgement]:
+        """Return what the judge says to any prompt, one for each evidence, read by `parser`.
+
+        With `labels` a judge that goes by its probabilities tells those of the labels. `more` are fields of the
+        judgements. Raises SetAside where the model cannot be asked this.
+        """
+        if self.by == "logprobs" and (labels or kind in LABELS):
+            told = await probabilities(self.model, asked, labels or LABELS[kind])
+            texts = [json.dumps({label: round(p, 9) for label, p in told.items()})]
+            parser = PARSERS.get((kind, self.by), "label-mean")
+        else:
+            parser = parser or PARSERS[kind, "text"]
+            texts = await self._said(asked)
         found = [parse(parser, text) for text in texts]
         return [
             Judgement(kind, self.name, text, said.parser, said.value, said.ok, asked.version, **more)
@@ -208,10 +243,6 @@ class Judge:
         temperature = self.temperature or (1.0 if self.evidences > 1 else 0.0)
         sampling = Sampling(max_tokens=self.max_tokens, temperature=temperature, n=self.evidences, seed=self.seed)
         return [answer.text for answer in await self.model.ask(asked, sampling)]
-
-    async def _weighed(self, kind: str, asked: Any) -> str:
-        told = await probabilities(self.model, asked, LABELS[kind])
-        return json.dumps({label: round(p, 9) for label, p in told.items()})
 
 
 class JudgeFeedback:

@@ -99,6 +99,21 @@ def _two_scores(text: str) -> list[float] | None:
     return [float(x) for x in pairs[-1]] if pairs and tuples else None
 
 
+def _both_scores(text: str) -> list[float] | None:
+    """The last `... first: x` and `... second: y`, else two numbers on the first line; 0 to 10."""
+    one, two = (
+        re.findall(rf"\b{which}\b[^:\n]*:\s*(\d+(?:\.\d+)?)", text, re.IGNORECASE) for which in ("first", "second")
+    )
+    found = [float(one[-1]), float(two[-1])] if one and two else _two_numbers(text)
+    return found if found and all(0 <= score <= 10 for score in found) else None
+
+
+def _level(text: str) -> float | None:
+    """The last [[A]] to [[D]], or a letter alone, as 4 to 1."""
+    found = re.findall(r"\[\[([ABCD])\]\]", text) or re.findall(r"^\s*([ABCD])[.:]?\s*$", text)
+    return float(4 - "ABCD".index(found[-1])) if found else None
+
+
 def _last_line_class(text: str) -> float | None:
     """The last line is 1, 2 or 3."""
     return {"1": 1.0, "2": 0.0, "3": 0.5}.get(text.strip().split("\n")[-1].strip().rstrip("."))
@@ -328,6 +343,8 @@ PARSERS: tuple[Parser, ...] = (
     Parser("factscore", 1, "truth", "true or false, the later one", _truth, _supported_unless_negated),
     Parser("yes-no", 1, "truth", "the first yes or no", _yes_no),
     Parser("likert", 1, "score", "one number 1 to 5", _likert),
+    Parser("both-scores", 1, "scores", "first: x and second: y, else x y on the first line, 0 to 10", _both_scores),
+    Parser("level", 1, "score", "the last [[A]] to [[D]], as 4 to 1", _level),
     Parser("label-share", 1, "share", "probabilities of A, B and C as JSON", _label_share),
     Parser("label-mean", 1, "score", "probabilities of numbers as JSON", _label_mean),
     Parser("safety", 1, "truth", "safe or unsafe", _safety),
