@@ -5,9 +5,10 @@ A reply that does not have the form raises SetAside, so that nothing half-read g
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
 from kilter.data.sieve import leave_out
@@ -29,6 +30,15 @@ def model_of(given: str | Model, otherwise: Model) -> Model:
     from kilter.models.load import load  # brings torch, which nobody needs who only looks at the catalogue
 
     return load(given)
+
+
+async def together(these: Iterable[Awaitable[Any]]) -> list[Any]:
+    """Await all of these at once; where some fail, raise the first that did when all have ended."""
+    found = await asyncio.gather(*these, return_exceptions=True)
+    for one in found:
+        if isinstance(one, BaseException):
+            raise one
+    return found
 
 
 def listed(text: str, most: int | None = None) -> list[str]:
