@@ -34,8 +34,9 @@ class Tree:
     (earlier turns of a demonstration), whose scored tokens count as the first response's. The first token of a sequence
     has nothing before it and is never scored. `info` holds what objectives read: "order" (one number a response, higher
     is better), "pairs" (indices of better and worse), "labels", "id"; where steps are judged "marks" (for each response
-    the places in it where a step is complete) and "mark_labels" (one number a mark, in the same nesting). Any integer
-    sequence will do, numpy's too.
+    the places in it where a step is complete) and "mark_labels" (one number a mark, in the same nesting); "unseen" are
+    places in prompt and first response whose tokens are put in as another, and that one: they are predicted, and not
+    seen. Any integer sequence will do, numpy's too.
     """
 
     prompt: Sequence[int]
@@ -128,9 +129,13 @@ def collate(trees: Sequence[Tree]) -> Ragged:
     leaves: list[int] = []
     segments: list[Segment] = []
     marks: list[np.ndarray] = []
+    unseen: list[tuple[np.ndarray, int]] = []
     start = 0
     for tree in trees:
         marked = tree.info.get("marks") or [()] * len(tree.responses)
+        if "unseen" in tree.info:
+            places, blank = tree.info["unseen"]
+            unseen.append((start + np.asarray(places, dtype=np.int64), blank))
         depth, parent = len(tree.prompt), -1
         learned = np.empty(0, dtype=np.int64)
         if depth:
@@ -159,8 +164,11 @@ def collate(trees: Sequence[Tree]) -> Ragged:
             positions.append(np.arange(depth, depth + len(response)))
             start += len(response)
     flat = _joined(tokens)
+    seen = flat.copy() if unseen else flat
+    for at, blank in unseen:
+        seen[at] = blank
     return Ragged(
-        tokens=torch.from_numpy(flat),
+        tokens=torch.from_numpy(seen),
         positions=torch.from_numpy(_joined(positions)),
         layout=Layout(tuple(segments), len(flat)),
         at=torch.from_numpy(_joined(before)),

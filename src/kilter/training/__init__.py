@@ -1,6 +1,7 @@
 """Training methods: objectives over log-probs, one file each. Importing it enters them in the catalogue."""
 
 from kilter.training import (
+    coh,
     dpo,
     dpo_hinge,
     dpo_robust,
@@ -28,6 +29,7 @@ from kilter.training import (
 )
 
 __all__ = [
+    "coh",
     "dpo",
     "dpo_hinge",
     "dpo_robust",
