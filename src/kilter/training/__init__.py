@@ -2,6 +2,7 @@
 
 from kilter.training import (
     coh,
+    cost_model,
     dpo,
     dpo_hinge,
     dpo_robust,
@@ -22,6 +23,7 @@ from kilter.training import (
     reward_process,
     rloo,
     rrhf,
+    safe_rlhf,
     sft,
     simpo,
     slic_hf,
@@ -30,6 +32,7 @@ from kilter.training import (
 
 __all__ = [
     "coh",
+    "cost_model",
     "dpo",
     "dpo_hinge",
     "dpo_robust",
@@ -50,6 +53,7 @@ __all__ = [
     "reward_process",
     "rloo",
     "rrhf",
+    "safe_rlhf",
     "sft",
     "simpo",
     "slic_hf",
