@@ -3,6 +3,7 @@
 from kilter.data import (
     aligner,
     almost,
+    alpaca,
     alpagasus,
     bactrian,
     baize,
@@ -38,6 +39,7 @@ from kilter.data import (
     safer_instruct,
     sampled_preferences,
     score,
+    self_instruct,
     selfee,
     sharegpt_vicuna,
     superfiltering,
@@ -53,6 +55,7 @@ from kilter.data import (
 __all__ = [
     "aligner",
     "almost",
+    "alpaca",
     "alpagasus",
     "bactrian",
     "baize",
@@ -88,6 +91,7 @@ __all__ = [
     "safer_instruct",
     "sampled_preferences",
     "score",
+    "self_instruct",
     "selfee",
     "sharegpt_vicuna",
     "superfiltering",
