@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kilter.errors import KilterError, nearest
+from kilter.feedback.edits import is_valid
 from kilter.feedback.protocol import Signal
 from kilter.records import Prompt
 
@@ -119,6 +120,14 @@ def _answer(argument: str) -> Score:
     return score
 
 
+def _edits(argument: str) -> Score:
+    def score(prompt: Prompt, response: str) -> float:
+        drafts = [message.content for message in prompt.messages if message.role == "assistant"]
+        return float(bool(drafts) and is_valid(response.strip(), drafts[-1].strip()))
+
+    return score
+
+
 def _value(number: str) -> float:
     return float(number.replace(",", ""))
 
@@ -131,4 +140,5 @@ RULES: dict[str, tuple[str, Callable[[str], Score]]] = {
     "at-most": ("a number of words", _at_most),
     "no-repeats": ("", _no_repeats),
     "answer": ("", _answer),
+    "edits": ("", _edits),
 }
