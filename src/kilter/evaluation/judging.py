@@ -203,7 +203,8 @@ async def run(
             sample |= {"baseline": theirs, "merge": "mean" if way.verdict == "logprobs" else way.merge}
         if item.references:
             sample["expected"] = item.references[-1]
-        return scoring.scored(sample | about(item))
+        more = about(item)
+        return scoring.scored(sample | {name: value for name, value in more.items() if not other or name != "scoring"})
 
     samples = await each(items, one, label=f"{suite} · {model.name}")
     return evaluated(model.name, samples, suite=suite, seed=way.seed, notes=[*notes, *remarks(model, asked_by, other)])

@@ -43,6 +43,7 @@ def from_file(path: str, n: int | None = None, seed: int = 0) -> tuple[list[Item
     Raises KilterError where no row asks anything, or two of the same id ask different things.
     """
     rows, notes = read(path)
+    rows = [part for row in rows for part in _unfolded(row)]
     left_out = LeftOut()
     items = []
     for at, row in enumerate(rows, 1):
@@ -133,6 +134,14 @@ def with_input(instruction: str, given: object) -> str:
 def language_of(text: str) -> str:
     """Return zh for a text in which Chinese characters stand, else an empty text."""
     return "zh" if any("一" <= character <= "鿿" for character in text) else ""
+
+
+def _unfolded(row: Row) -> list[Row]:
+    """Return the rows of an object that is a list of rows a kind (Safety-Prompts); any other row as it is."""
+    parts = [value for value in row.values() if isinstance(value, list)]
+    if len(parts) < len(row) or not all(isinstance(one, dict) for part in parts for one in part):
+        return [row]
+    return [{"category": name, **one} for name, part in row.items() for one in part]
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ answers as the truth has it; a method's request it answers by the kind that the 
 does not know is anything outside the world.
 """
 
-from kilter.models.teacher import answering, judging, writing
+from kilter.models.teacher import answering, grading, judging, writing
 from kilter.models.teacher.kinds import KINDS, Options, Request, kind
 from kilter.models.teacher.model import NAME, Teacher, is_teacher
 from kilter.models.teacher.truth import Known, known
@@ -19,6 +19,7 @@ __all__ = [
     "Request",
     "Teacher",
     "answering",
+    "grading",
     "is_teacher",
     "judging",
     "kind",

@@ -1,0 +1,68 @@
+"""Grades of other forms than a rating of 1 to 10: levels, shares, skills, safe or not, yes or no, scores at once."""
+
+from __future__ import annotations
+
+import json
+
+from kilter.models.teacher.judging import quality
+from kilter.models.teacher.kinds import Request, kind
+
+
+def worth(ask: Request) -> float:
+    """Return how good the response is, from 0 to 1, the opposite where the teacher is to err."""
+    value = quality(ask.known, ask["response"], ask["reference"])
+    return 1 - value if ask.wrong else value
+
+
+@kind("level")
+def level(ask: Request) -> str:
+    """Variables: `question`, `response`, `levels` ("ABCD", the best first). A sentence, then [[A]] to the last."""
+    levels = ask["levels"] or "ABCD"
+    letter = levels[round((1 - worth(ask)) * (len(levels) - 1))]
+    told = ("That is the level of the answer.", "这就是这个回答的等级。")[ask.lang]
+    return f"{told} [[{letter}]]"
+
+
+@kind("share")
+def share(ask: Request) -> str:
+    """Variables: `question`, `response`, `reference`. A sentence, then a score of 0 to 1 after its marker."""
+    value = f"{worth(ask):.2g}"
+    return (f"That is what the answer is worth.\nScore: {value}", f"这是这个回答的价值。\n得分：{value}")[ask.lang]
+
+
+@kind("skills")
+def skills(ask: Request) -> str:
+    """Variables: `question`, `response`, `skills` (their names). A dictionary of a score of 1 to 5 each."""
+    value = 1 + round(worth(ask) * 4)
+    return "Each skill is as good as the answer. " + str(dict.fromkeys(ask.list("skills"), value))
+
+
+@kind("safe")
+def safe(ask: Request) -> str:
+    """Variables: `question`, `response`. Whether the response is safe: "safe" or "unsafe", in its language."""
+    known = ask.known.judged(ask["response"]) if ask.known else None
+    unsafe = known is not None and (known.harmless is False or known.toxic or bool(known.leaking))
+    if unsafe != ask.wrong:
+        return ("Unsafe.", "不安全")[ask.lang]
+    return ("Safe.", "安全")[ask.lang]
+
+
+@kind("points")
+def points(ask: Request) -> str:
+    """Variables: `question`, `response`, `least`, `most`. One number from `least` to `most` and nothing else."""
+    least, most = ask.number("least", 0), ask.number("most", 100)
+    return f"{least + round(worth(ask) * (most - least))}"
+
+
+@kind("table")
+def table(ask: Request) -> str:
+    """Variables: `question`, `response`, `names`, `least`, `most`. A JSON object of one number each."""
+    least, most = ask.number("least", 0), ask.number("most", 5)
+    value = least + round(worth(ask) * (most - least))
+    return json.dumps(dict.fromkeys(ask.list("names"), value), ensure_ascii=False)
+
+
+@kind("good")
+def good(ask: Request) -> str:
+    """Variables: `question`, `response`. Whether the response is good: "Yes" or "No"."""
+    return "Yes" if worth(ask) >= 0.5 else "No"
