@@ -10,8 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-# (policy, group) or (policy, reference, group) -> numbers by name, [N] each
-Survey = Callable[..., Mapping[str, Tensor]]
+# By name numbers [N] and what each counts for [N].
+Surveyed = Mapping[str, tuple[Tensor, Tensor]]
+# It is given (policy, group) or (policy, reference, group), as the objective.
+Survey = Callable[..., Surveyed]
 
 
 @dataclass(frozen=True, slots=True)

@@ -299,11 +299,11 @@ class _Loop:
             batch = collate([asked[i] for i in chosen]).to(self.device)
             given = self._given(batch, [numbers[i] for i in chosen])
             assert self.asks.survey is not None
-            for name, values in self.asks.survey(self.prepared(batch), **given).items():
-                found = torch.stack((values.float().sum(), torch.tensor(float(values.numel()), device=self.device)))
+            for name, (values, weights) in self.asks.survey(self.prepared(batch), **given).items():
+                found = torch.stack((values.sum().float(), weights.sum().float()))
                 sums[name] = sums.get(name, torch.zeros_like(found)) + found * (1.0 if hand else 0.0)
         whole = {name: self.accelerator.reduce(found, reduction="sum") for name, found in sorted(sums.items())}
-        return {"survey": {name: found[0] / found[1].clamp(min=1) for name, found in whole.items()}}
+        return {"survey": {name: found[0] / torch.where(found[1] > 0, found[1], 1.0) for name, found in whole.items()}}
 
     def _given(self, batch: Any, numbers: list[int]) -> dict[str, Any]:
         """Return what an objective is given beside the policy's log-probs of `batch`."""

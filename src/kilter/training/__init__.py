@@ -1,8 +1,10 @@
 """Training methods: objectives over log-probs, one file each. Importing it enters them in the catalogue."""
 
 from kilter.training import (
+    bco,
     coh,
     cost_model,
+    cringe,
     dpo,
     dpo_hinge,
     dpo_robust,
@@ -10,6 +12,7 @@ from kilter.training import (
     f_dpo,
     grpo,
     ipo,
+    kto,
     lima,
     maxent_irl,
     online_dpo,
@@ -28,13 +31,17 @@ from kilter.training import (
     second_thoughts,
     sft,
     simpo,
+    slic,
     slic_hf,
     stable_alignment,
+    unlikelihood,
 )
 
 __all__ = [
+    "bco",
     "coh",
     "cost_model",
+    "cringe",
     "dpo",
     "dpo_hinge",
     "dpo_robust",
@@ -42,6 +49,7 @@ __all__ = [
     "f_dpo",
     "grpo",
     "ipo",
+    "kto",
     "lima",
     "maxent_irl",
     "online_dpo",
@@ -60,6 +68,8 @@ __all__ = [
     "second_thoughts",
     "sft",
     "simpo",
+    "slic",
     "slic_hf",
     "stable_alignment",
+    "unlikelihood",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from kilter.engine.asks import NOTHING, Asks
 from kilter.engine.batch import Tree
 from kilter.feedback.protocol import Feedback
 from kilter.records import Record
@@ -71,18 +72,20 @@ def learns_from(
     becomes: Kind | None = None,
     records: Callable[..., tuple[list[Record], list[str]]] | None = None,
     trees: Callable[..., list[Tree]] | None = None,
+    asks: Asks | Callable[..., Asks] = NOTHING,
     **defaults: Any,
 ) -> Callable[[Function], Function]:
     """Mark an objective: the driver reads such records, leaves out those without, and says so if none is left.
 
     An objective that trains a judge is given Values instead of LogProbs, and a model with a head that says a number.
-    What else may be asked: see `Offline`.
+    What else may be asked of the driver: see `Offline`; and of the engine: see `Asks`, which may depend on options.
     """
 
     def mark(function: Function) -> Function:
         setattr(function, "learns_from", kind)  # noqa: B010 - a function has no such attribute for the type checker
         setattr(function, "trains", trains)  # noqa: B010
         setattr(function, "offline", Offline(records, trees, becomes, defaults))  # noqa: B010
+        setattr(function, "asks", asks)  # noqa: B010
         return function
 
     return mark
