@@ -367,7 +367,8 @@ def online_source(
 
 def _taken(hook: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that a hook takes."""
-    return {name: given[name] for name in inspect.signature(hook).parameters if name in given}
+    asked = inspect.signature(hook).parameters.values()
+    return {one.name: given[one.name] for one in asked if one.kind is one.KEYWORD_ONLY}
 
 
 def _encoded(tokenizer: Any, prompts: Sequence[Prompt], room: int) -> tuple[list[Prompt], list[list[int]], list[str]]:
