@@ -3,6 +3,7 @@
 from kilter.training import (
     bco,
     coh,
+    conditional_bc,
     cost_model,
     cringe,
     dpo,
@@ -41,6 +42,7 @@ from kilter.training import (
 __all__ = [
     "bco",
     "coh",
+    "conditional_bc",
     "cost_model",
     "cringe",
     "dpo",
