@@ -91,6 +91,8 @@ CASES: list[tuple[str, str, Any]] = [
     ("both-scores", "Reasons.\nScore of the first: 8\nScore of the second: 5.5", [8.0, 5.5]),
     ("both-scores", "7 9\nBecause.", [7.0, 9.0]),
     ("both-scores", "Score of the first: 80\nScore of the second: 5", None),
+    ("scores-table", 'Well. {"content": 4, "grammar": 5}', {"content": 4.0, "grammar": 5.0}),
+    ("scores-table", '{"content": "good"}', None),
     ("level", "It is off topic. [[C]]", 2.0),
     ("level", " A. ", 4.0),
     ("level", "A good answer", None),

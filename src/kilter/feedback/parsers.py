@@ -236,6 +236,16 @@ def _flask(text: str) -> dict[str, float] | None:
     return scores if scores and all(1 <= score <= 5 for score in scores.values()) else None
 
 
+def _scores_table(text: str) -> dict[str, float] | None:
+    """The last {...} of names and numbers, all of which are numbers."""
+    pieces = re.findall(r"\{[^{}]*\}", text)
+    value = _literal(pieces[-1]) if pieces else None
+    if not isinstance(value, dict) or not value:
+        return None
+    scores = {str(name): number(given) for name, given in value.items()}
+    return None if None in scores.values() else {name: score for name, score in scores.items() if score is not None}
+
+
 def _truth(text: str) -> bool | None:
     """FActScore: whichever of "true" and "false" is said last."""
     said = text.lower()
@@ -343,6 +353,7 @@ PARSERS: tuple[Parser, ...] = (
     Parser("factscore", 1, "truth", "true or false, the later one", _truth, _supported_unless_negated),
     Parser("yes-no", 1, "truth", "the first yes or no", _yes_no),
     Parser("likert", 1, "score", "one number 1 to 5", _likert),
+    Parser("scores-table", 1, "table", "the last {name: number}", _scores_table),
     Parser("both-scores", 1, "scores", "first: x and second: y, else x y on the first line, 0 to 10", _both_scores),
     Parser("level", 1, "score", "the last [[A]] to [[D]], as 4 to 1", _level),
     Parser("label-share", 1, "share", "probabilities of A, B and C as JSON", _label_share),
