@@ -10,17 +10,19 @@ from kilter.feedback.judge import Judge, JudgeFeedback
 from kilter.feedback.mixture import Mixture
 from kilter.feedback.protocol import Feedback
 from kilter.feedback.reward_model import RewardModel
+from kilter.feedback.rule_model import PREFIX, rule_model
 from kilter.feedback.rules import RULES, Rule
 from kilter.feedback.truth import WorldTruth
 from kilter.models.load import SERVER, checkpoint, is_reward_model, load
 from kilter.models.protocol import Model
 
 JUDGE = "judge:"
-KNOWN = f"feedback may be 'world', a reward model, judge:MODEL, or a rule ({', '.join(RULES)})"
+KNOWN = f"feedback may be 'world', a reward model, judge:MODEL, rules:MODEL@FILE, or a rule ({', '.join(RULES)})"
 
 
 def named(name: str | Mapping[str, float]) -> Feedback:
-    """Return the feedback called `name`: `world`, a rule (`contains:blue`), a reward model, or `judge:MODEL`.
+    """Return the feedback called `name`: `world`, a rule (`contains:blue`), a reward model, `judge:MODEL`, or
+    `rules:MODEL@FILE`, a rule model and the rules in words.
 
     A mapping from names to weights is their mixture. Raises KilterError for one that there is not.
     """
@@ -30,12 +32,14 @@ def named(name: str | Mapping[str, float]) -> Feedback:
         return Mixture([(named(part), float(weight)) for part, weight in name.items()])
     if name.startswith(JUDGE):
         return JudgeFeedback(Judge(_judge(name)))
+    if name.startswith(PREFIX):
+        return rule_model(name)
     return _plain(name) or RewardModel(name)
 
 
 def is_own(name: str) -> bool:
     """Whether `name` is feedback by itself, whatever else may be called so."""
-    return name == "world" or name.startswith(JUDGE) or name.partition(":")[0] in RULES
+    return name == "world" or name.startswith((JUDGE, PREFIX)) or name.partition(":")[0] in RULES
 
 
 def admit(name: str | Mapping[str, float]) -> None:
@@ -45,6 +49,8 @@ def admit(name: str | Mapping[str, float]) -> None:
             admit(part)
     elif name.startswith(JUDGE):
         _admit_judge(name.removeprefix(JUDGE))
+    elif name.startswith(PREFIX):
+        rule_model(name)
     elif _plain(name) is None and not is_reward_model(_folder(name)):
         raise KilterError(f"'{name}' is a language model, and a reward model is due as feedback; {KNOWN}.")
 

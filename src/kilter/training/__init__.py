@@ -35,6 +35,7 @@ from kilter.training import (
     simpo,
     slic,
     slic_hf,
+    sparrow,
     stable_alignment,
     unlikelihood,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "simpo",
     "slic",
     "slic_hf",
+    "sparrow",
     "stable_alignment",
     "unlikelihood",
 ]
