@@ -19,6 +19,7 @@ from small import demonstrations, every_third_broken, half_written, lines, prefe
 VERBS = [
     "quickstart",
     "run",
+    "league",
     "methods",
     "show",
     "pretrain",

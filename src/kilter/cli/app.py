@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from kilter.cli import ask, catalogue, doctor, generated, recipes, score
+from kilter.cli import ask, catalogue, doctor, generated, league, recipes, score
 
 GENERATED = ("data", "train", "eval", "pretrain")
 
@@ -38,6 +38,7 @@ def command(words: list[str]) -> Any:
         pass
 
     recipes.enter(app)
+    league.enter(app)
     for name in GENERATED:
         generated.enter(app, name, rest if name == called else None)
     ask.enter(app)

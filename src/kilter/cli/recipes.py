@@ -125,11 +125,12 @@ def _run(
     if seeds is None:
         page = runner.run(recipe, set=overrides, out=out, say=say, command=command)
     else:
-        page = runner.run_seeds(recipe, _seeds(seeds), set=overrides, out=out, say=say, command=command)
+        page = runner.run_seeds(recipe, seed_numbers(seeds), set=overrides, out=out, say=say, command=command)
     _show(page, sys.stdout.isatty() and not as_json if open_ is None else open_, as_json)
 
 
-def _seeds(text: str) -> list[int]:
+def seed_numbers(text: str) -> list[int]:
+    """Return what `--seeds 0,1,2` says."""
     try:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
