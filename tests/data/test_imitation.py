@@ -232,7 +232,7 @@ def test_parrot_s_dialogues_and_negatives_by_cause():
     model = by_kind(
         plain=lambda m, _: f"answer to {len(m)} turns",
         user_turn=lambda v, _: f"and then {len(v['history'])}?",
-        yes_no=lambda v, _: "No." if "alone" in v["question"] else "Yes, it does.",
+        depends=lambda v, _: "No." if "alone" in v["question"] else "Yes, it does.",
         negative=lambda v, _: v["cause"],
     )
     found, _ = made(parrot([prompt("begin")], model, step="dialogues", rounds=3))

@@ -340,9 +340,9 @@ def test_aligner_s_residual_is_from_a_worse_answer_to_the_best():
 def test_safer_instruct_induces_filters_and_answers():
     model = by_kind(
         instruct=lambda v, _: "Ask it" if "twin" in v["text"] else f"Ask for {v['text']}",
-        yes_no=lambda v, _: "No, it is not." if "odd" in v["response"] else "Yes.",
+        fits=lambda v, _: "No, it is not." if "odd" in v["response"] else "Yes.",
         answer=lambda v, _: "kill" if "deadly" in v["question"] else f"I would rather not: {v['question']}",
-        safe=lambda v, _: "no" if "kill" in v["response"] else "maybe" if "vague" in v["question"] else "yes",
+        harmless=lambda v, _: "no" if "kill" in v["response"] else "maybe" if "vague" in v["question"] else "yes",
     )
     texts = ["poison", "odd text", "twin one", "twin two", "deadly thing", "vague thing"]
     found, left = made(safer_instruct(model, [shown("hidden", text, source="crawl") for text in texts]))

@@ -1,6 +1,7 @@
 """Where instructions and responses come from: one method, one file. Importing it enters them in the catalogue."""
 
 from kilter.data import (
+    agent_distill,
     aligner,
     almost,
     alpaca,
@@ -11,6 +12,7 @@ from kilter.data import (
     belle_multiturn,
     belle_scaling,
     camel,
+    code_distill,
     coig,
     cyclealign,
     data_constrained,
@@ -32,6 +34,7 @@ from kilter.data import (
     lima,
     llm2llm,
     longform,
+    math_distill,
     metaaligner,
     mix,
     near_duplicates,
@@ -62,6 +65,7 @@ from kilter.data import (
 )
 
 __all__ = [
+    "agent_distill",
     "aligner",
     "almost",
     "alpaca",
@@ -72,6 +76,7 @@ __all__ = [
     "belle_multiturn",
     "belle_scaling",
     "camel",
+    "code_distill",
     "coig",
     "cyclealign",
     "data_constrained",
@@ -93,6 +98,7 @@ __all__ = [
     "lima",
     "llm2llm",
     "longform",
+    "math_distill",
     "metaaligner",
     "mix",
     "near_duplicates",
