@@ -72,6 +72,12 @@ class Valuer(Trunk):
             mark_owner=batch.mark_owner if len(batch.marks) else None,
         )
 
+    def states(self, batch: Ragged) -> Tensor:
+        """Return [R, H]: the hidden state at the end of each response, which the head makes its score of; fp32."""
+        with self._manner(batch):
+            state = self._states(batch, laid_out=self.ragged)
+        return state(self._ends(batch), torch.arange(len(batch.lengths), device=batch.tokens.device)).float()
+
     def _states(self, batch: Ragged, *, laid_out: bool) -> _States:
         """Return the hidden states, to be looked up by flat index and response."""
         if laid_out:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_file
 
 from kilter.engine.batch import Tree, collate, fill
 from kilter.engine.conversations import SEPARATOR, conversation_trees, step_cuts
@@ -16,10 +19,11 @@ from kilter.engine.values import Valuer
 from kilter.engine.virtual import room
 from kilter.errors import KilterError, SetAside
 from kilter.models.gather import Gatherer, Request
-from kilter.models.load import load_value_model
+from kilter.models.load import checkpoint, load_value_model
 from kilter.models.protocol import Answer, Sampling
 from kilter.records import Group, Message
 
+DOUBT = "doubt.safetensors"  # beside the weights of a reward model that knows what it does not know
 JUDGED_TOKENS = 16384  # tokens that are read in one forward
 
 
@@ -30,6 +34,30 @@ class _Judge(NamedTuple):
 
 
 Judges = list[Request[_Judge]]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How little a linear reward model knows of a response, where that was learned along (zhu-pessimism).
+
+    root [H, H], reference [H] of hidden states: what is taken off a score is |root (phi - v)|, and v scores `level`.
+    """
+
+    root: torch.Tensor
+    reference: torch.Tensor
+    level: torch.Tensor
+
+    @classmethod
+    def of(cls, folder: Path, device: torch.device) -> Doubt | None:
+        """Return what stands in a checkpoint's folder; None where there is nothing of the kind."""
+        if not (folder / DOUBT).is_file():
+            return None
+        found = load_file(folder / DOUBT, str(device))
+        return cls(found["root"], found["reference"], found["level"])
+
+    def __call__(self, states: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the pessimistic scores [R] of responses whose states [R, H] have the `scores` [R]."""
+        return scores - self.level - ((states - self.reference) @ self.root).norm(dim=1)
 
 
 class Rewarder:
@@ -49,6 +77,7 @@ class Rewarder:
         self.tokens = 0
         self._valuer: Valuer | None = None
         self._gatherer = Gatherer(self._work, name)
+        self.doubt = Doubt.of(checkpoint(name), self.device)
 
     async def reward(self, messages: Sequence[Message], response: str) -> float:
         """Return the number that the model says of a response to a conversation; higher is better.
@@ -123,7 +152,7 @@ class Rewarder:
         ragged = collate([tree for tree, _ in batch]).to(self.device)
         values = self._valuer(ragged)
         self.tokens += len(ragged.tokens)
-        ends = values.ends.tolist()
+        ends = (values.ends if self.doubt is None else self.doubt(self._valuer.states(ragged), values.ends)).tolist()
         marks: list[list[float]] = [[] for _ in ends]
         if values.marks is not None and values.mark_owner is not None:
             for owner, number in zip(values.mark_owner.tolist(), values.marks.tolist(), strict=True):

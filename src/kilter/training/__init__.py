@@ -44,6 +44,7 @@ from kilter.training import (
     sparrow,
     stable_alignment,
     unlikelihood,
+    zhu_pessimism,
 )
 
 __all__ = [
@@ -90,4 +91,5 @@ __all__ = [
     "sparrow",
     "stable_alignment",
     "unlikelihood",
+    "zhu_pessimism",
 ]

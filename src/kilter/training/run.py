@@ -27,6 +27,7 @@ from kilter.models.load import folders, load_value_model, load_weights
 from kilter.notes import tell
 from kilter.records import Demonstration, Group, Prompt, Record
 from kilter.registry import Method
+from kilter.training.course import Task, course_of
 from kilter.training.critic import CriticOptions, load_critic
 from kilter.training.judged import check_scores, judged_trees, steps_of
 from kilter.training.objective import Kind, Role, kind_of, offline_of, online_of, role_of
@@ -49,9 +50,11 @@ def options_of(method: Method) -> type[BaseModel]:
 
     A method that learns from its own samples can also be told about them, and has its own defaults for what it shares.
     """
-    online = online_of(method.function)
+    online, course = online_of(method.function), course_of(method.function)
     own, told = _fields(method), registry.described(method.documentation)
     shared = dict(LoopOptions.model_fields)
+    if course:
+        shared = {name: field for model in course.shared for name, field in model.model_fields.items()}
     if online:
         for hook in online.hooks:
             own |= _of_hook(method, hook)
@@ -60,7 +63,8 @@ def options_of(method: Method) -> type[BaseModel]:
     offline = offline_of(method.function)
     for hook in offline.hooks:
         own |= _of_hook(method, hook)
-    for name, default in {**offline.defaults, **(online.defaults if online else {})}.items():
+    own_defaults = {**offline.defaults, **(online.defaults if online else {}), **(course.defaults if course else {})}
+    for name, default in own_defaults.items():
         shared[name] = copy.copy(shared[name])
         shared[name].default = default
     settled = {name: (field.annotation, field) for name, field in shared.items() if name not in own}
@@ -121,13 +125,17 @@ def train(
     """
     found = registry.find(method, "training")
     given = registry.validate(options_of(found), options, f"method '{found.id}'")
-    settings = LoopOptions(**{name: given[name] for name in LoopOptions.model_fields})
-    objective = partial(found.function, **{name: given[name] for name in found.options})
     kind, role = kind_of(found.function), role_of(found.function)
-    adapters.check(settings)
-
     if Path(out).exists() and Path(out).resolve() in [folder.resolve() for folder in folders(str(model))]:
         raise KilterError(f"{out} is the model that training starts from; choose another folder for the result.")
+    if course_of(found.function):
+        records, notes = read(data, kind, found.id, formats.rejects_beside(out))
+        task = Task(found.id, str(model), records, Path(out), given, notes, overwrite, say)
+        taken: TrainResult = found.function(task, **{name: given[name] for name in found.options})
+        return taken
+    settings = LoopOptions(**{name: given[name] for name in LoopOptions.model_fields})
+    objective = partial(found.function, **{name: given[name] for name in found.options})
+    adapters.check(settings)
     records, notes = read(data, kind, found.id, formats.rejects_beside(out))
     loaded = load_value_model if role == "judge" else load_weights
     weights, tokenizer = loaded(str(model), torch.float32, adapter=settings.adapter)
