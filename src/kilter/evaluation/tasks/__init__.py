@@ -1,0 +1,1 @@
+"""Benchmarks with known answers as data: YAML files in the form of the Language Model Evaluation Harness."""
