@@ -27,6 +27,7 @@ from kilter.models.load import folders, load_value_model, load_weights
 from kilter.notes import tell
 from kilter.records import Demonstration, Group, Prompt, Record
 from kilter.registry import Method
+from kilter.training.blank import without_blanks
 from kilter.training.course import Task, course_of
 from kilter.training.critic import CriticOptions, load_critic
 from kilter.training.judged import check_scores, judged_trees, steps_of
@@ -187,6 +188,9 @@ def read(
         records = [record for record in found if record is not None]
     if want == "groups":
         check_scores(record for record in records if isinstance(record, Group))
+    if kind not in ("prompts", "steps"):
+        records, blank = without_blanks(records)
+        notes += blank
     usable = [record for record in records if _teaches(record, kind)]
     if not usable:
         raise KilterError(f"{where} has {LACKING[kind]}, which '{method}' learns from; give it other data.")
