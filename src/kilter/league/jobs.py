@@ -158,7 +158,7 @@ def _trained(settings: Settings, name: str, line: Line, seed: int, begun: Path, 
     options = options_for(settings, name, line, seed)
     since, computed = time.perf_counter(), time.process_time()
     if line.make is not None:
-        inputs = {"model": str(begun / MODEL), "records": str(begun / f"{line.make.reads}.jsonl")}
+        inputs = {"model": line.make.model or str(begun / MODEL), "records": str(begun / f"{line.make.reads}.jsonl")}
         takes = registry.find(line.make.data, "data").inputs
         records = folder / "records.jsonl"
         made = api.make(line.make.data, **{k: v for k, v in inputs.items() if k in takes}, **line.make.options)

@@ -59,6 +59,7 @@ class Made(BaseModel):
     model_config = STRICT
 
     data: str  # a data method
+    model: str | None = None  # whom it asks, where that is not the fine-tuned model
     reads: str = "groups"
     options: dict[str, Any] = Field(default_factory=dict)
 
