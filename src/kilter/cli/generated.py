@@ -159,7 +159,12 @@ def _eval(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
         emit({"model": found.model, "results": results, "notes": found.notes})
         return
     width = max(len(name) for name in found.measures)
+    last = ""
     for name, m in found.measures.items():
+        group = result.group_of(name)
+        if group == result.JUDGE != last:
+            print("The judge, whatever the answers are worth (biases are gaps from -1 to 1, 0 is none):")
+        last = group
         print(f"{name:<{width}}  {m.value:7.3f}  [{m.low:.3f}, {m.high:.3f}]  n={m.n}")
     progress(False)(f"Samples: {given['out']}")
 

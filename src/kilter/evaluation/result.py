@@ -181,6 +181,8 @@ _known = (
         "Responses whose first wrong step the process reward model names, or rightly says that there is none.",
     ),
 )
+JUDGE = "judge"
+PARTS = ("category", "skill", "ability", "level", "difficulty", "domain")
 DIMENSIONS: dict[str, Dimension] = {dimension.name: dimension for dimension in _known}
 
 
@@ -188,10 +190,22 @@ def dimension(name: str) -> Dimension:
     """Return what is known of the dimension `name`; an unknown one is taken as a number of which more is better.
 
     `stage:name` is the dimension `name` as the evaluation stage `stage` measured it, where several stages measured it.
+    `category:name` and the like are parts of a score, `judge:name` is of the judge rather than of the model.
     """
     stage, _, plain = name.rpartition(":")
     known = DIMENSIONS.get(plain) or Dimension(plain, plain.replace("_", " ").capitalize(), "higher", "number", "")
+    group = group_of(name)
+    if group in PARTS:
+        known = Dimension(plain, plain.replace("_", " "), "higher", "number", "", follows=name)
+    elif group == JUDGE:
+        known = replace(known, follows=name)
     return replace(known, name=name, label=f"{known.label} ({stage})") if stage else known
+
+
+def group_of(name: str) -> str:
+    """Return which group the dimension `name` is of: judge, a part of a score (category, skill ...), or none, ""."""
+    group = name.rpartition(":")[0].rpartition(":")[2]
+    return group if group in (*PARTS, JUDGE) else ""
 
 
 def ordered(names: Iterable[str]) -> list[str]:

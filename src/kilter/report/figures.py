@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from kilter.evaluation.result import Dimension, Measure
+from kilter.evaluation.result import Dimension, Measure, group_of
 from kilter.report import numbers
 from kilter.report.findings import Findings
 
@@ -64,9 +64,10 @@ CURVES: dict[str, tuple[str, float | None, str]] = {
 
 def dots(findings: Findings) -> list[Row]:
     """Return one row a dimension with each model's value and interval; shares come first, on one scale."""
-    shares = [d for d in findings.dimensions if d.unit == "share"]
+    plain = [d for d in findings.dimensions if not group_of(d.name)]
+    shares = [d for d in plain if d.unit == "share"]
     rows = []
-    for about in [*shares, *(d for d in findings.dimensions if d.unit != "share")]:
+    for about in [*shares, *(d for d in plain if d.unit != "share")]:
         measures = {label: findings.results[label].get(about.name) for label in findings.labels}
         known = [m for m in measures.values() if m is not None and math.isfinite(m.value)]
         if not known:

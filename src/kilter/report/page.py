@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kilter.files import make_folder, write_json, write_text
-from kilter.report import figures, findings, notes, numbers, plain, read, seeds, view, worst
+from kilter.report import figures, findings, judged, notes, numbers, plain, read, seeds, view, worst
 from kilter.report.findings import Findings
 from kilter.report.read import Evidence, Run
 
@@ -81,6 +81,9 @@ def _common(found: Findings, runs: Sequence[Run]) -> dict[str, Any]:
         "story": findings.story(found),
         "tested": len(found.comparisons),
         "dots": figures.dots(found),
+        "parts": judged.parts(found),
+        "judge": view.results(found, groups=("judge",)),
+        "verdicts": judged.verdicts(found),
         "comparisons": view.comparisons(found),
         "total": view.total(runs),
         "machine": view.machine(run),
@@ -147,6 +150,8 @@ def _link(folder: Path, out: Path) -> str:
 def _write(folder: Path, content: dict[str, Any], data: dict[str, Any]) -> Path:
     places = (
         ("results", "What changed", content["results"]),
+        ("parts", "By category", content["parts"]),
+        ("judge", "The judge", content["judge"]),
         ("training", "Training", content["trained"]),
         ("left-out", "Left out", content["left_out"]),
         ("worse", "Where it got worse", content["compared"]),

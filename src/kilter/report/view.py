@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from kilter.evaluation.result import Dimension, Measure, dimension
+from kilter.evaluation.result import Dimension, Measure, dimension, group_of
 from kilter.evaluation.statistics import Difference
 from kilter.report import numbers
 from kilter.report.findings import Findings, Verdict, judged
@@ -82,10 +82,12 @@ class Card:
     answers: list[Answer]
 
 
-def results(findings: Findings, runs: Sequence[Findings] = ()) -> list[Line]:
-    """Return a row a dimension; with `runs`, each cell also tells every seed's own value."""
+def results(findings: Findings, runs: Sequence[Findings] = (), groups: Sequence[str] = ("",)) -> list[Line]:
+    """Return a row a dimension of `groups`; with `runs`, each cell also tells every seed's own value."""
     lines = []
     for about in findings.dimensions:
+        if group_of(about.name) not in groups:
+            continue
         cells = []
         for place, label in enumerate(findings.labels):
             measure = findings.results[label].get(about.name)
