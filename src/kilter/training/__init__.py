@@ -1,6 +1,7 @@
 """Training methods: objectives over log-probs, one file each. Importing it enters them in the catalogue."""
 
 from kilter.training import (
+    a_lol,
     adalora,
     bco,
     coh,
@@ -27,6 +28,8 @@ from kilter.training import (
     pro,
     prompt_tuning,
     qlora,
+    r_gold,
+    r_lol,
     raft,
     reinforce_plus_plus,
     reward,
@@ -45,10 +48,12 @@ from kilter.training import (
     sparrow,
     stable_alignment,
     unlikelihood,
+    wbc,
     zhu_pessimism,
 )
 
 __all__ = [
+    "a_lol",
     "adalora",
     "bco",
     "coh",
@@ -75,6 +80,8 @@ __all__ = [
     "pro",
     "prompt_tuning",
     "qlora",
+    "r_gold",
+    "r_lol",
     "raft",
     "reinforce_plus_plus",
     "reward",
@@ -93,5 +100,6 @@ __all__ = [
     "sparrow",
     "stable_alignment",
     "unlikelihood",
+    "wbc",
     "zhu_pessimism",
 ]

@@ -49,9 +49,9 @@ class Offline:
     """What an objective that learns from records asks of the driver (run.py) beside them.
 
     `records(records, *, options)` turns what the file holds into records to learn from, of the kind `becomes`, and
-    sentences about what it left out; it may take the `tokenizer` too, and change it. `trees(trees, *, options)`
-    completes the trees that are made of them. The keyword-only arguments of both are options of the method. `defaults`
-    are the paper's, for options that all methods share.
+    sentences about what it left out; it may take the `tokenizer` too, and change it, and the `model` as it starts.
+    `trees(trees, *, options)` completes the trees that are made of them. The keyword-only arguments of both are options
+    of the method. `defaults` are the paper's, for options that all methods share.
     """
 
     records: Callable[..., tuple[list[Record], list[str]]] | None = None

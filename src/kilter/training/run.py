@@ -63,7 +63,8 @@ def options_of(method: Method) -> type[BaseModel]:
         shared = {**OnlineOptions.model_fields, **(CriticOptions.model_fields if online.critic else {}), **shared}
     offline = offline_of(method.function)
     for hook in offline.hooks:
-        own |= _of_hook(method, hook)
+        # What all methods share, such as the seed, a hook may ask for: it is not the method's own by that.
+        own |= {name: field for name, field in _of_hook(method, hook).items() if name not in shared}
     own_defaults = {**offline.defaults, **(online.defaults if online else {}), **(course.defaults if course else {})}
     for name, default in own_defaults.items():
         shared[name] = copy.copy(shared[name])
@@ -92,10 +93,11 @@ def _of_hook(method: Method, hook: Callable[..., Any]) -> dict[str, Any]:
     return _fields(Method(method.id, method.wing, hook, None, None, ()), registry.described(method.documentation))
 
 
-def _called(hook: Callable[..., Any], what: Any, tokenizer: Any, given: Mapping[str, Any]) -> Any:
+def _called(hook: Callable[..., Any], what: Any, tokenizer: Any, model: Any, given: Mapping[str, Any]) -> Any:
     """Return what a hook makes of `what`, given the options that it takes."""
     taken = inspect.signature(hook).parameters
-    told = {name: value for name, value in {**given, "tokenizer": tokenizer}.items() if name in taken}
+    known = {**given, "tokenizer": tokenizer, "model": model}
+    told = {name: value for name, value in known.items() if name in taken}
     return hook(what, **told)
 
 
@@ -156,10 +158,10 @@ def train(
         trees: loop.Source = source
     else:
         if offline.records:
-            records, more = _called(offline.records, records, tokenizer, given)
+            records, more = _called(offline.records, records, tokenizer, weights, given)
             notes += more
         trees, more = make_trees(tokenizer, records, offline.becomes or kind, length, found.id, role)
-        trees = _called(offline.trees, trees, tokenizer, given) if offline.trees else trees
+        trees = _called(offline.trees, trees, tokenizer, weights, given) if offline.trees else trees
     notes += more
     say(notes)
     return loop.train(weights, trees, objective, settings, out, notes=notes, **kept)

@@ -1,0 +1,155 @@
+"""Advantage-leftover-lunch RL: policy gradient from stored responses, one action a response, the bad ones left out."""
+
+from __future__ import annotations
+
+import random
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+
+from kilter.engine.batch import Groups
+from kilter.engine.head import LogProbs
+from kilter.engine.loop import Loss
+from kilter.engine.sampler import sample
+from kilter.engine.template import end_ids, prompt_ids
+from kilter.errors import KilterError
+from kilter.feedback.named import named
+from kilter.feedback.numbers import check, rewards
+from kilter.models.drive import run, wait
+from kilter.models.local import generation_ends
+from kilter.records import Group, Prompt, Record
+from kilter.registry import Amount, Count, Whole, method
+from kilter.training import prompt_values
+from kilter.training.objective import learns_from
+from kilter.training.pairwise import log_ratio
+
+LONGEST = 512  # tokens of a prompt that its value is told from, the last ones
+
+
+def advantages(
+    records: list[Record],
+    tokenizer: Any,
+    model: Any,
+    *,
+    feedback: dict[str, float] | str | None = None,
+    validation: Annotated[float, Field(gt=0, le=1)] = 0.1,
+    max_tokens: Count = 64,
+    value_steps: Whole = 300,
+    sampling: Literal["priority", "uniform"] = "priority",
+    seed: Whole = 0,
+) -> tuple[list[Record], list[str]]:
+    """Return one group a response that is better than V(x), with its advantage as its score, and what was left out.
+
+    Raises KilterError where no response is.
+    """
+    groups = [record for record in records if isinstance(record, Group)]
+    ids = [row[-LONGEST:] for row in prompt_ids(tokenizer, [group.prompt for group in groups])]
+    states = prompt_values.hidden(model, ids)
+    orders = [group.order() or [] for group in groups]
+    if feedback is None:
+        asked, earned = list(range(len(groups))), [sum(order) / len(order) for order in orders]
+    else:
+        asked = random.Random(seed).sample(range(len(groups)), max(1, round(validation * len(groups))))
+        prompts = [Prompt(groups[i].prompt, groups[i].id, meta=groups[i].meta) for i in asked]
+        earned = _earned(model, tokenizer, prompts, [ids[i] for i in asked], feedback, max_tokens, seed)
+    head = prompt_values.fit([states[i] for i in asked], earned, steps=value_steps, seed=seed)
+    values = prompt_values.told(head, states).tolist()
+    kept: list[Record] = []
+    for group, order, value in zip(groups, orders, values, strict=True):
+        for response, reward in zip(group.responses, order, strict=True):
+            if (lead := reward - value) > 0:
+                kept.append(Group(group.prompt, [response], scores=[lead], origin=group.origin, meta=group.meta))
+    total = sum(map(len, orders))
+    if not kept:
+        raise KilterError(
+            f"None of {total} responses is better than what the model earns on its prompt by itself; give better ones."
+        )
+    notes = [f"{total - len(kept)} of {total} responses are no better than the model's own and are left out."]
+    if sampling == "priority":
+        weights = [record.scores[0] for record in kept if isinstance(record, Group) and record.scores]
+        kept = random.Random(seed).choices(kept, weights, k=len(kept))
+    return kept, notes
+
+
+def _earned(
+    model: Any, tokenizer: Any, prompts: list[Prompt], ids: list[list[int]], feedback: Any, max_tokens: int, seed: int
+) -> list[float]:
+    """Return what the model's own response to each prompt is rewarded with."""
+    judge = named(feedback)
+    check(judge, prompts)
+    ends = end_ids(tokenizer) | generation_ends(model)
+    found = sample(model.eval(), ids, max_tokens=max_tokens, stop_ids=ends, seed=seed)
+    bodies = [c.tokens[: -1 if c.tokens[-1] in ends else None] for [c] in found]
+    texts = tokenizer.batch_decode(bodies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+    async def one(item: tuple[Prompt, str]) -> float:
+        [reward] = await rewards(judge, item[0], [item[1].strip()])
+        return reward
+
+    return wait(run(list(zip(prompts, texts, strict=True)), one, label="values"))
+
+
+@method("a-lol", wing="training", paper="arXiv:2305.14718", survey="S1 §4.3.1", aliases=("alol",))
+@learns_from("scores", records=advantages)
+def a_lol(
+    policy: LogProbs,
+    reference: LogProbs,
+    group: Groups,
+    *,
+    variant: Literal["full", "seq", "ref-free", "kl"] = "full",
+    clip: Annotated[float, Field(gt=0)] = 0.9,
+    beta: Amount = 0.1,
+) -> Loss:
+    """Advantage-leftover-lunch RL (Baheti et al. 2023).
+
+    A response is one action, rewarded with r(x, y) by who made the data. V(x) is what the model that training starts
+    from earns on the prompt, and A = r - V. Responses with A <= 0 teach nothing and are left out, a third and more of
+    usual data; of the others L = - A w log pi(y|x), log-probs summed, the mean over the responses of a step, with
+    w, of which no gradient is taken,
+
+        full      clip(pi(y|x) / pi_ref(y|x), 1 - e, 1 + e)    of the whole response; e is `clip`
+        seq       the same of each token, inside the sum
+        ref-free  1
+        kl        1, and beta (log pi - log pi_ref) is added
+
+    and with `sampling` priority responses are drawn in proportion to A as well. V is a head on the frozen model,
+    attention pooling of the prompt's hidden states and an MLP between the least and the highest reward. It is fitted by
+    least squares to the rewards of the model's own responses to a `validation` share of the prompts, judged by
+    `feedback`, which has to be what scored the data; without feedback to the mean score of each prompt's responses:
+    right where these are the model's own. The paper states no beta for kl.
+
+    policy, reference: log-probs of R responses; group.scores [R]: advantages. The result is per response [R].
+
+    Options:
+        variant: full, seq, ref-free or kl
+        clip: how far a ratio may leave 1
+        beta: weight of the divergence from the reference, with variant=kl
+        feedback: what judges the model's own responses, to fit V; none: V is fitted to the data's scores
+        validation: share of the prompts that the model answers itself, with feedback
+        max_tokens: longest of those responses, in tokens
+        value_steps: steps in which V is fitted
+        sampling: in proportion to the advantage (priority), or all alike (uniform)
+        seed: Seed of everything random.
+    """
+    if group.scores is None:
+        raise ValueError("A-LoL learns from advantages; give every group scores.")
+    found, weight = weighted(policy, reference, variant, clip)
+    loss = -group.scores * found
+    away = log_ratio(policy, reference)
+    if variant == "kl":
+        loss = loss + beta * away
+    metrics = {"advantage": group.scores, "weight": weight, "kl": -away.detach()}
+    return Loss(loss, loss.new_ones(len(loss)), metrics)
+
+
+def weighted(policy: LogProbs, reference: LogProbs, variant: str, clip: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return w log pi(y|x) [R], of which pi alone is given a gradient, and the weights: [R], for seq [P]."""
+    if variant == "seq":
+        each = (policy.tokens - reference.tokens).detach().exp().clamp(1 - clip, 1 + clip)
+        return policy.total(each * policy.tokens), each
+    whole = policy.sum()
+    if variant != "full":
+        return whole, torch.ones_like(whole.detach())
+    weight = log_ratio(policy, reference).detach().exp().clamp(1 - clip, 1 + clip)
+    return weight * whole, weight
