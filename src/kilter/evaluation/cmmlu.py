@@ -26,8 +26,8 @@ async def cmmlu(
     """Measure knowledge in Chinese over CMMLU's 67 subjects (Li et al. 2023).
 
     As MMLU, with a Chinese header and 答案： before the letter. acc_norm divides each choice's log-prob by its
-    characters. By generation acc counts answers without a letter as wrong and acc_valid leaves them out, as the authors' code does
-    for chat models: acc <= acc_valid.
+    characters. By generation acc counts answers without a letter as wrong and acc_valid leaves them out, as the
+    authors' code does for chat models: acc <= acc_valid.
 
     Rows: Question, A, B, C, D, Answer.
 

@@ -49,10 +49,10 @@ async def ethics_more(
     agreement that always giving most people's answer has with single people. On ties of people any of the answers
     counts.
 
-    Rows: Social Chemistry 101 (action, action-moral-judgment; Forbes et al. 2020), Moral Stories
-    (moral_action, immoral_action; Emelin et al. 2021), SCRUPLES' anecdotes (text, label_scores) and dilemmas (actions, gold_annotations;
-    Lourie et al. 2021), MoralExceptQA (scenario, human.response; Jin et al. 2022), plain ({question, choices, shares});
-    or, without a model, plain rows with stored log-probs: {question, shares, logprobs}.
+    Rows: Social Chemistry 101 (action, action-moral-judgment; Forbes et al. 2020), Moral Stories (moral_action and
+    immoral_action; Emelin et al. 2021), SCRUPLES' anecdotes (text, label_scores) and dilemmas (actions,
+    gold_annotations; Lourie et al. 2021), MoralExceptQA (scenario, human.response; Jin et al. 2022), plain ({question,
+    choices, shares}); or, without a model, plain rows with stored log-probs: {question, shares, logprobs}.
 
     Options:
         data: file or folder with the data

@@ -25,9 +25,10 @@ async def math(
 ) -> Evaluation:
     """Measure competition mathematics over MATH's seven subjects (Hendrycks et al. 2021).
 
-    The model goes on from worked problems. Its answer is the last \\boxed{...} of what it writes, else what stands
-    between the first and the last $; right is an answer that is the same text as the solution's boxed one once units, spaces,
-    layout and ways of writing fractions and roots are made alike. Nothing is computed: 2/4 is not 1/2.
+    The model goes on from worked problems. Its answer is the last \\boxed{...} of what it writes, else what
+    stands between the first and the last $; right is an answer that is the same text as the solution's boxed
+    one once units, spaces, layout and ways of writing fractions and roots are made alike. Nothing is computed:
+    2/4 is not 1/2.
 
     Rows: problem, solution.
 

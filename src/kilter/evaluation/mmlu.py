@@ -25,10 +25,10 @@ async def mmlu(
 ) -> Evaluation:
     """Measure knowledge over MMLU's 57 subjects (Hendrycks et al. 2021).
 
-    A question stands behind shots of its subject and a header that names it; the model picks argmax_c log p(" c" |
-    text) over c in A to D. acc is over all questions, so that a subject counts by its size; each category (stem, humanities,
-    social_sciences, other) and each subject has its own. By generation a letter is read from what the model writes:
-    without one the answer is wrong in acc and left out of acc_valid.
+    A question stands behind shots of its subject and a header that names it; the model picks argmax_c
+    log p(" c" | text) over c in A to D. acc is over all questions, so that a subject counts by its size; each category
+    (stem, humanities, social_sciences, other) and each subject has its own. By generation a letter is read from
+    what the model writes: without one the answer is wrong in acc and left out of acc_valid.
 
     Rows: question, choices (or A, B, C, D), answer (a letter, or its place from 0).
 

@@ -36,9 +36,10 @@ async def symbolic(
     """Measure reasoning over symbols: coin flips and last letters (Wei et al. 2022).
 
     coin_flip: a coin is heads up, each person flips it or does not; it is still heads up if they flip it an
-    even number of times. last_letters: the last letters of the names, joined. Both are drawn by rule, n of each, or read from --data
-    (coin_flip.jsonl, last_letters.jsonl: question, answer), of which the labels are checked against the rule. --names
-    more than the shots' 4 measures whether a model goes beyond the length that it was shown.
+    even number of times. last_letters: the last letters of the names, joined. Both are drawn by rule, n of
+    each, or read from --data (coin_flip.jsonl, last_letters.jsonl: question, answer), of which the labels are
+    checked against the rule. --names more than the shots' 4 measures whether a model goes beyond the length
+    that it was shown.
 
     Options:
         data: folder with the authors' files; without, items are drawn

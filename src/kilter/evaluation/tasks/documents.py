@@ -127,11 +127,8 @@ def _about(task: Task, subject: str) -> Row:
 
 def _local(task: Task, subject: str, split: str, data: Path, left_out: LeftOut) -> Iterator[Row] | None:
     if data.is_file():
-        return (
-            _read(task, data, left_out)
-            if split == task.asked and (not subject or data.stem.startswith(subject))
-            else None
-        )
+        own = split == task.asked or split in task.keep
+        return _read(task, data, left_out) if own and (not subject or data.stem.startswith(subject)) else None
     if not data.is_dir():
         raise KilterError(f"There is no folder or file {data}; name where the data of '{task.task}' is.")
     for folder in (data, *(data / name for name in (task.task, task.task.split("-")[0]))):

@@ -1,0 +1,86 @@
+"""DS-1000: data-science problems over seven libraries, judged by running and by how it may be written."""
+
+from __future__ import annotations
+
+import re
+
+from kilter.evaluation import code
+from kilter.evaluation.result import Evaluation
+from kilter.evaluation.tasks.form import Row, shipped
+from kilter.evaluation.tasks.suite import Item
+from kilter.models.protocol import Model
+from kilter.registry import Amount, Count, Share, method
+from kilter.sandbox import Limits, Outcome
+
+MODULES = {"numpy": "Numpy", "pandas": "Pandas", "matplotlib": "Matplotlib", "sklearn": "Sklearn", "scipy": "Scipy",
+           "torch": "Pytorch", "tensorflow": "Tensorflow"}  # fmt: skip
+
+
+@method("ds1000", wing="evaluation", paper="arXiv:2211.11501", survey="S1 §8.1")
+async def ds1000(
+    model: Model | None = None,
+    *,
+    data: str | None = None,
+    n: Count | None = None,
+    samples: Count = 1,
+    k: str = "1",
+    temperature: Amount = 0.0,
+    top_p: Share = 1.0,
+    max_tokens: Count = 512,
+    seconds: Amount = 120.0,
+    seed: int = 0,
+    chat: bool = False,
+    completions: str = "",
+) -> Evaluation:
+    """Measure data-science programs over DS-1000 (Lai et al. 2023), in its form of completions.
+
+    A solution passes if the problem's own test_execution accepts what it computes and, where there is one, test_string
+    accepts how it is written (forbidden loops, required functions). pass@k over all problems and by library; the paper
+    samples 40 at temperature 0.2 and top_p 0.95. Problems of a library that is not installed are left out and counted.
+    Refuses where no sandbox can be had.
+
+    Rows: prompt, code_context, metadata (library, problem_id). Stored completions: task_id (problem_id), completion.
+
+    Options:
+        data: folder or file with the data; without, it comes from the hub
+        n: only the first so many problems
+        samples: programs of each problem
+        k: the values of k, with commas
+        temperature: sampling temperature; 0 is greedy
+        top_p: smallest set of tokens with this much probability
+        max_tokens: longest program in tokens
+        seconds: processor time that a program may take
+        seed: seed of the samples
+        chat: ask through the model's chat template; the first fenced block of the answer is the program
+        completions: a file of completions to judge, in the place of a model
+    """
+
+    def program(row: Row, text: str) -> str:
+        solution = re.sub(r"^\s*(BEGIN SOLUTION|<code>)\n?", "", code.block(text))
+        test = row["code_context"]
+        calls = ["test_execution(solution)"] + (["test_string(solution)"] if "def test_string(" in test else [])
+        return "\n".join([test, f"solution = {solution!r}", *calls, ""])
+
+    def judge(item: Item, outcome: Outcome) -> dict[str, bool] | None:
+        lacking = re.match(r"ModuleNotFoundError: No module named '(\w+)", outcome.detail)
+        return None if lacking and lacking.group(1) in MODULES else {"pass": outcome.ok}
+
+    return await code.measured(
+        model,
+        shipped("ds1000"),
+        program,
+        suite="ds1000",
+        data=data,
+        n=n,
+        samples=samples,
+        k=k,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        seed=seed,
+        chat=chat,
+        completions=completions,
+        limits=Limits(seconds=seconds, wall=4 * seconds + 60, memory=2**32, processes=64),
+        packages=True,
+        judge=judge,
+    )

@@ -1,0 +1,104 @@
+"""HumanEval+: HumanEval's functions on many more inputs, with a reference solution to say what is right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from kilter.evaluation import code
+from kilter.evaluation.result import Evaluation
+from kilter.evaluation.tasks.form import Row, shipped
+from kilter.evaluation.tasks.suite import Item
+from kilter.models.protocol import Model
+from kilter.registry import Amount, Count, Share, method
+from kilter.sandbox import Limits, Outcome
+
+REFEREE = Path(__file__).with_name("humaneval_plus_referee.py")
+
+
+@method("humaneval-plus", wing="evaluation", paper="arXiv:2305.01210", survey="S1 §8.1", aliases=("evalplus",))
+async def humaneval_plus(
+    model: Model | None = None,
+    *,
+    data: str | None = None,
+    n: Count | None = None,
+    samples: Count = 1,
+    k: str = "1",
+    temperature: Amount = 0.0,
+    top_p: Share = 1.0,
+    max_tokens: Count = 512,
+    least_seconds: Amount = 1.0,
+    factor: Amount = 4.0,
+    seed: int = 0,
+    chat: bool = False,
+    completions: str = "",
+) -> Evaluation:
+    """Measure programs over HumanEval+ (Liu et al. 2023): the same functions, some eighty times as many inputs.
+
+    An output is right if it equals that of the reference solution on the same input, numbers up to |a - b| <= atol +
+    1e-7 |b| (atol as the problem says; 1e-6 where it expects fractions and says none). Inputs that break the problem's
+    contract are left out. A call may take max(least_seconds, factor * the reference's time). base@k wants HumanEval's
+    own inputs right, plus@k these and the added ones, so that plus <= base. Both are pass@k.
+
+    Rows: task_id, prompt, entry_point, canonical_solution, contract, base_input, plus_input, atol. Stored completions:
+    task_id, completion.
+
+    Options:
+        data: folder or file with the data; without, it comes from the hub
+        n: only the first so many problems
+        samples: programs of each problem
+        k: the values of k, with commas
+        temperature: sampling temperature; 0 is greedy
+        top_p: smallest set of tokens with this much probability
+        max_tokens: longest program in tokens
+        least_seconds: a call may always take so long
+        factor: a call may take so many times as long as the reference
+        seed: seed of the samples
+        chat: ask through the model's chat template; the first fenced block of the answer is the program
+        completions: a file of completions to judge, in the place of a model
+    """
+    referee = REFEREE.read_text(encoding="utf-8")
+
+    def program(row: Row, text: str) -> str:
+        told = {
+            "reference": row["prompt"] + (row.get("contract") or "") + row["canonical_solution"],
+            "candidate": code.completed(row["prompt"], text, row["entry_point"]),
+            "entry": row["entry_point"],
+            "inputs": {name: _listed(row.get(f"{name}_input")) for name in ("base", "plus")},
+            "atol": row.get("atol") or 0.0,
+            "least": least_seconds,
+            "factor": factor,
+        }
+        return f"{referee}\nreferee({json.dumps(told)!r})\n"
+
+    def judge(item: Item, outcome: Outcome) -> dict[str, bool] | None:
+        if outcome.ok:
+            return {"base": True, "plus": True}
+        if "reference" in outcome.detail:
+            return None
+        return {"base": "PlusFailed" in outcome.detail, "plus": False}
+
+    return await code.measured(
+        model,
+        shipped("humaneval-plus"),
+        program,
+        suite="humaneval-plus",
+        data=data,
+        n=n,
+        samples=samples,
+        k=k,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        seed=seed,
+        chat=chat,
+        completions=completions,
+        limits=Limits(seconds=300.0, wall=900.0, memory=2**32),
+        judge=judge,
+    )
+
+
+def _listed(inputs: object) -> list[list[object]]:
+    """Return the argument lists of a problem, which some copies of the data set hold as text."""
+    found = json.loads(inputs) if isinstance(inputs, str) else inputs
+    return list(found) if isinstance(found, list) else []
