@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kilter.data.drafts import Batch, fault, grow, seeds_of, sound, task, tidied
+from kilter.data.drafts import Batch, fault, grow, seeds_of, sound, task, tidied, together
 from kilter.data.novelty import Novel
 from kilter.data.sieve import said
 from kilter.errors import SetAside
@@ -92,7 +92,7 @@ class Grown:
                 start=len(shown) + 1,
             )
             drawn = Sampling(sampling.max_tokens, sampling.temperature, seed=seed * 1_000_003 + k)
-            answer = await sound(model, asked, drawn, of=" ".join(said(one) for one in shown), cut=True)
+            answer = await sound(model, asked, drawn, of=together([said(one) for one in shown]), cut=True)
             parents = tuple(one.id for one in shown)
             origin = Origin(self.name, self.paper, answer.model, parents, seed, asked.version)
             return tasks_in(answer, origin, self.wrong)

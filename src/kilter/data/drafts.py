@@ -120,8 +120,13 @@ _ELSEWHERE = re.compile(
 LETTERS = 20  # fewer decide nothing: a name or a formula is in Latin letters everywhere
 
 
-def script(text: str) -> str:
-    """Return the script that most letters of `text` are in (Latin, CJK, Cyrillic ...), "" where there are too few.
+def together(texts: Sequence[str]) -> str:
+    """Return the texts as one where they are all in one script; "" where what is like them may be in any of several."""
+    return " ".join(texts) if len({script(text, 1) for text in texts} - {""}) == 1 else ""
+
+
+def script(text: str, letters: int = LETTERS) -> str:
+    """Return the script that most letters of `text` are in (Latin, CJK, Cyrillic ...), "" with fewer than `letters`.
 
     A character of a script without spaces counts three times: it holds as much.
     """
@@ -131,7 +136,7 @@ def script(text: str) -> str:
             name = "LATIN" if character.isascii() else unicodedata.name(character, "").split(" ", 1)[0].split("-", 1)[0]
             name = "CJK" if name in ("HIRAGANA", "KATAKANA") else name
             found[name] += 3 if name == "CJK" else 1
-    if found.total() < LETTERS:
+    if found.total() < letters:
         return ""
     [(name, count)] = found.most_common(1)
     if 2 * count <= found.total():
@@ -168,17 +173,20 @@ async def grow(
     text_of: Callable[[Item], str],
     *,
     n: int,
-    pool: Novel,
+    pool: Novel | None,
     label: str,
     at_once: int = AT_ONCE,
 ) -> list[Item]:
     """Return `n` items whose texts are new to `pool`, from as many requests as that takes.
+
+    Without a pool a text is new that is not there already, word for word.
 
     `request(k, made)` is the k-th, with what was made before its round. Rounds are of `at_once` requests, and what is
     new is decided in their order, so that the same answers give the same items. When ten rounds have brought nothing
     new, it stops and says so.
     """
     made: list[Item] = []
+    seen: set[str] = set()
     k = in_vain = 0
     entered = rejects.current()
     while len(made) < n and in_vain < ROUNDS_IN_VAIN:
@@ -189,18 +197,30 @@ async def grow(
 
         items = settled(await each(range(k, k + at_once), one, concurrency=at_once, label=f"{label} ({before:,})"))
         k += at_once
-        new, nearest = pool.sift([text_of(item) for item in items])
-        for item, keep, other in zip(items, new.tolist(), nearest.tolist(), strict=True):
-            if keep and len(made) < n:
+        for item, wrong in zip(items, _repeated([text_of(item) for item in items], pool, seen), strict=True):
+            if wrong is None and len(made) < n:
                 made.append(item)
             elif entered is not None:
-                rule = "over n" if keep else "ROUGE-L"
-                why = f"ROUGE-L with text {other + 1} is over {pool.threshold:g}." if not keep else f"{n:,} are enough."
-                entered.set_aside(item, SetAside(why, rule))
+                entered.set_aside(item, wrong or SetAside(f"{n:,} are enough.", "over n"))
         in_vain = 0 if len(made) > before else in_vain + 1
     if len(made) < n:
         tell([f"{len(made):,} of {n:,} were found: {ROUNDS_IN_VAIN * at_once} requests in a row brought nothing new."])
     return made
+
+
+def _repeated(texts: Sequence[str], pool: Novel | None, seen: set[str]) -> list[SetAside | None]:
+    """Return why each text is not new, None for one that is; the new ones are entered in `pool`, or in `seen`."""
+    found: list[SetAside | None] = []
+    if pool is None:
+        for text in texts:
+            found.append(SetAside("The same was written before.", "duplicate") if text in seen else None)
+            seen.add(text)
+        return found
+    new, nearest = pool.sift(texts)
+    for keep, other in zip(new.tolist(), nearest.tolist(), strict=True):
+        why = f"ROUGE-L with text {other + 1} is over {pool.threshold:g}."
+        found.append(None if keep else SetAside(why, "ROUGE-L"))
+    return found
 
 
 def task(instruction: str, given: str, output: str, origin: Origin, **meta: Any) -> Demonstration:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kilter.data.drafts import Batch, fault, grow, seeds_of, settled, sound, task, tidied
+from kilter.data.drafts import Batch, fault, grow, seeds_of, settled, sound, task, tidied, together
 from kilter.data.novelty import Novel
 from kilter.data.sieve import said
 from kilter.errors import SetAside
@@ -88,7 +88,7 @@ async def self_instruct(
         draw.shuffle(shown)
         asked = PROMPTS("instructions", examples=shown, count=len(shown), start=len(shown) + 1)
         drawn = replace(sampling, seed=seed * 1_000_003 + k)
-        answer = await sound(model, asked, drawn, of=" ".join(shown), cut=True)
+        answer = await sound(model, asked, drawn, of=together(shown), cut=True)
         parents = tuple(by_text[text] for text in shown if text in by_text)
         return written(answer, parents)
 

@@ -6,7 +6,16 @@ answers as the truth has it; a method's request it answers by the kind that the 
 does not know is anything outside the world.
 """
 
-from kilter.models.teacher import answering, grading, judging, writing
+from kilter.models.teacher import (
+    answering,
+    coding,
+    dialogues,
+    distilling,
+    grading,
+    judging,
+    roles,
+    writing,
+)
 from kilter.models.teacher.kinds import KINDS, Options, Request, kind
 from kilter.models.teacher.model import NAME, Teacher, is_teacher
 from kilter.models.teacher.truth import Known, known
@@ -19,10 +28,14 @@ __all__ = [
     "Request",
     "Teacher",
     "answering",
+    "coding",
+    "dialogues",
+    "distilling",
     "grading",
     "is_teacher",
     "judging",
     "kind",
     "known",
+    "roles",
     "writing",
 ]

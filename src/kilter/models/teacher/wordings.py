@@ -38,7 +38,7 @@ def pattern(template: str, slots: tuple[tuple[str, str], ...]) -> re.Pattern[str
         for piece in re.split(r"([\s:：.。,，!！?？]+)", literal):
             if not piece.strip(" :：.。,，!！?？"):
                 spaced = " " in piece and not piece.strip()
-                parts.append(r"\s+" if spaced else r"[\s:：.。,，!！?？]*" if piece else "")
+                parts.append(r"[\s:：]+" if spaced else r"[\s:：.。,，!！?？]*" if piece else "")
             else:
                 parts.append(re.escape(piece))
         if name is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import string
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,13 +71,14 @@ def _normal(text: str) -> str:
     return " ".join(text.casefold().split()).strip(" .。:：?？!！")
 
 
-def like(ask: Request, examples: Sequence[str], count: int) -> list[Task]:
+def like(ask: Request, examples: Sequence[str], count: int, topics: Sequence[str] = ()) -> list[Task]:
     """Return `count` tasks like `examples`: of their families and languages mostly, none of them among them.
 
-    Examples that are nothing of the world's leave the choice to the teacher.
+    Topics decide for families of their own; examples that are nothing of the world's leave the choice to the teacher.
     """
     known = [found for found in map(truth.known, examples) if found]
-    families = [found.family for found in known if found.family in FAMILIES and found.family != "dialogue"]
+    of_topics = [SINGLE[zlib.crc32(topic.encode()) % len(SINGLE)] for topic in topics]
+    families = of_topics or [found.family for found in known if found.family in FAMILIES and found.family != "dialogue"]
     languages = [truth.language(one) for one in examples] or list(lexicon.LANGUAGES)
     shown = {_normal(one) for one in examples}
     made: list[Task] = []
@@ -129,9 +131,9 @@ def filled(ask: Request, lead: Lead) -> tuple[str, str]:
 
 @kind("instructions")
 def instructions(ask: Request) -> str:
-    """Variables: `examples`, `count` (8), `start` (1). New instructions, numbered, one a line."""
+    """Variables: `examples`, `count` (8), `start` (1), `topics`. New instructions, numbered, one a line."""
     start = ask.number("start", 1)
-    made = like(ask, ask.list("examples"), ask.number("count", 8))
+    made = like(ask, ask.list("examples"), ask.number("count", 8), ask.list("topics"))
     return "\n".join(f"{start + k}. {task.instruction}" for k, task in enumerate(made))
 
 
@@ -197,8 +199,12 @@ def structured(ask: Request) -> str:
 
 @kind("paraphrase")
 def paraphrase(ask: Request) -> str:
-    """Variables: `instruction`. The same request in other words."""
+    """Variables: `instruction`, `slot`. The same request in other words; with the slot where its input belongs."""
     text = ask["instruction"]
+    if ask["slot"]:
+        others = [one.text for one in leads().values() if lead_in(text) and one.what == lead_in(text).what]  # type: ignore[union-attr]
+        same = [one for one in others if truth.language(one) == ask.language] or [text]
+        return f"{ask.pick(same)}{':：'[ask.lang]} {ask['slot']}"
     lead = lead_in(text)
     if lead is not None:
         others = [one.text for one in leads().values() if (one.what, one.language) == (lead.what, lead.language)]
