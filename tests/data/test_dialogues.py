@@ -210,7 +210,7 @@ def test_selfee_revises_until_nothing_is_to_be_revised():
         goal = int(variables["question"].split()[-1])
         return f"Score: 5\nRevision is {'not ' if int(variables['response']) >= goal else ''}needed."
 
-    model = by_kind(critique=critique, revise=lambda v, _: str(int(v["response"]) + 1))
+    model = by_kind(feedback=critique, revise=lambda v, _: str(int(v["response"]) + 1))
     found, left = made(selfee(model, [shown(f"count to {goal}", "0") for goal in (0, 1, 3, 5, 9)]))
     assert left == {}
     assert [d.messages[-1].content for d in found] == ["0", "1", "3", "5", "5"]
@@ -241,7 +241,7 @@ def test_the_four_phrases(text):
 
 
 def test_selfee_leaves_out_what_has_no_answer():
-    model = by_kind(critique=lambda v, _: "Revision is needed.", revise=lambda v, _: "")
+    model = by_kind(feedback=lambda v, _: "Revision is needed.", revise=lambda v, _: "")
     found, left = made(selfee(model, [shown("a", "b"), shown("a", " "), prompt("c")]))
     assert found == []
     assert left == {"empty": 1, "no answer": 2}

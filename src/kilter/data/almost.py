@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -44,10 +45,10 @@ def almost(
     """Synthetic comparisons by who wrote the answers (Kim et al. 2023, ALMoST).
 
     The assumption: a larger model with more and better examples answers better than a smaller one with fewer. `levels`
-    names configurations MODEL:EXAMPLES from the best on, with > between levels and = between equals, for instance
-    `big:3 > big:1 = small:3 > small:0`; `model` stands for --model. Every configuration answers each prompt, after the
-    first so many of the `demonstrations`. Groups that hold such answers already (meta["configs"] names the
-    configuration of each) are compared without asking anybody.
+    names configurations MODEL:EXAMPLES from the best on, with > between levels and = between equals, and spaces around
+    both, for instance `big:3 > big:1 = small:3 > small:0`; `model` stands for --model. Every configuration answers each
+    prompt, after the first so many of the `demonstrations`. Groups that hold such answers already (meta["configs"]
+    names the configuration of each) are compared without asking anybody.
 
     Pairs, by the rule of the authors' code: replies that are empty or "BAD" are dropped, two have to be left; pairs
     are walked in the order of their levels; a reply is chosen at most once and from each level only one is; pairs of
@@ -121,8 +122,8 @@ def almost(
 def parse(levels: str) -> list[Config]:
     """Return the configurations of `A:3 > A:1 = B:3 > B:0`; raise KilterError where that says no two levels."""
     found = []
-    for level, part in enumerate(levels.split(">")):
-        for name in part.split("="):
+    for level, part in enumerate(re.split(r"\s>\s", levels)):
+        for name in re.split(r"\s=\s", part):
             model, colon, shots = name.strip().rpartition(":")
             if not colon or not model.strip() or not shots.strip().isdigit():
                 raise KilterError(f"'{name.strip()}' is no configuration; write MODEL:EXAMPLES, such as model:3.")

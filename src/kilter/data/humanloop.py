@@ -93,8 +93,8 @@ async def humanloop(
             fresh.append(_scrubbed(record))
 
     async def grade(record: Demonstration) -> tuple[Demonstration, float]:
-        asked_of(record.messages)
-        asked = PROMPTS("grade", messages=record.messages, response=record.messages[-1].content, most=5)
+        about = {"instruction": asked_of(record.messages), "response": record.messages[-1].content}
+        asked = PROMPTS("grade", turns=record.messages, most=5, **about)
         reply = await answered(model, asked, Sampling(max_tokens=256, seed=seed), cut=True)
         found = grade_in(reply.text)
         if found == UNREAD:
