@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from kilter import registry
 from kilter.engine import Scorer, Tree, collate
 from kilter.engine.feed import Rig
-from kilter.engine.loop import LoopOptions, _accelerator
+from kilter.engine.loop import LoopOptions
+from kilter.engine.processes import accelerator
 from kilter.engine.reference import ByContent
 from kilter.errors import KilterError
 from kilter.feedback.protocol import Signal
@@ -40,7 +41,7 @@ def attached(folder, out, feedback, *, critic=None, reference=None, **options):
     model, made = source(folder, feedback, **options)
     scorer = Scorer(model)
     scorer.temperature = made.temperature
-    made.attach(Rig(scorer, critic, reference, _accelerator(), 200, out, "mark", lambda words: None))
+    made.attach(Rig(scorer, critic, reference, accelerator(), 200, out, "mark", lambda words: None))
     return scorer, made
 
 
@@ -164,7 +165,7 @@ def test_the_reference_scores_a_content_once_and_reads_it_again(tiny_model, tmp_
         return Tree(prompt, list(responses), [[True] * len(r) for r in responses], info={})
 
     first = [tree([5, 6], [7, 8], [7, 8], [9]), tree([5, 6], [9], [9, 9]), tree([6], [9])]
-    judge = ByContent(counting, 100, tmp_path, "mark", _accelerator())
+    judge = ByContent(counting, 100, tmp_path, "mark", accelerator())
     judge(first, 0)
     assert sum(asked) == 4  # 7 8, 9 and 9 9 after one prompt, 9 after the other
     for each in first:
@@ -172,7 +173,7 @@ def test_the_reference_scores_a_content_once_and_reads_it_again(tiny_model, tmp_
             expected = scorer(collate([tree(each.prompt, *each.responses)])).tokens
         found = np.concatenate(each.info["reference"])
         torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-5, rtol=0)
-    later = ByContent(counting, 100, tmp_path, "mark", _accelerator())
+    later = ByContent(counting, 100, tmp_path, "mark", accelerator())
     second = [tree([6], [9], [8])]
     later(second, 1)
     assert sum(asked) == 5
@@ -180,7 +181,7 @@ def test_the_reference_scores_a_content_once_and_reads_it_again(tiny_model, tmp_
     # Of another run, and in a phase that comes before, nothing is known.
     for mark, phase in (("other", 1), ("mark", 0)):
         asked.clear()
-        ByContent(counting, 100, tmp_path, mark, _accelerator())([tree([6], [9])], phase)
+        ByContent(counting, 100, tmp_path, mark, accelerator())([tree([6], [9])], phase)
         assert sum(asked) == 1
 
 

@@ -23,6 +23,7 @@ from transformers.masking_utils import sdpa_mask
 from kilter.engine.attention import attention
 from kilter.engine.batch import Tree, collate
 from kilter.engine.compiled import as_written
+from kilter.engine.packed import packed
 from kilter.engine.shelf import Prefix, Shelf
 from kilter.engine.trunk import below
 from kilter.engine.virtual import Front, virtual
@@ -234,7 +235,7 @@ def attached(model: Any) -> Iterator[Any]:
     model.eval()
     plain.set_attn_implementation(NAME)
     try:
-        with torch.no_grad(), as_written(plain):
+        with torch.no_grad(), as_written(plain), packed(plain):
             yield plain
     finally:
         plain.set_attn_implementation(attention_before)
