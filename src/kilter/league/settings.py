@@ -13,6 +13,7 @@ from kilter.errors import KilterError, nearest
 from kilter.recipe import options as told
 from kilter.recipe.resolve import parse, read_yaml
 from kilter.registry import Count, Method, Share
+from kilter.training.course import course_of
 from kilter.training.objective import online_of, role_of
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "league.yaml"
@@ -127,7 +128,8 @@ def set_to(text: str) -> tuple[str, Any]:
 
 def trains_a_policy(method: Method) -> bool:
     """Whether a method of the training wing leaves a policy, which then has a row in the league."""
-    return role_of(method.function) == "policy" and "policy" in method.inputs
+    writes = "policy" in method.inputs or course_of(method.function) is not None
+    return role_of(method.function) == "policy" and writes
 
 
 def unlisted(settings: Settings) -> list[str]:
@@ -158,7 +160,11 @@ def options_for(settings: Settings, row: str, line: Line, seed: int) -> dict[str
     given = {name: value for name, value in settings.shared.items() if name in known}
     if online_of(method.function) is not None:
         given |= {name: value for name, value in settings.online.items() if name in known}
+    given |= line.options
+    if "seed" in known:
+        given.setdefault("seed", seed)
     try:
-        return told.complete(method, {**given, **line.options}, seed)
+        # Not whether this machine can do it: a row that cannot stands as failed in the table.
+        return registry.validate(told.schema_of(method), given, f"method '{method.id}'")
     except KilterError as error:
         raise KilterError(f"Row '{row}' of the league: {error}") from error

@@ -41,6 +41,7 @@ UNWANTED = ["original/*", "consolidated*", "onnx/*"]  # the same weights once mo
 SERVER = ("http://", "https://")
 # What transformers and tokenizers raise of a checkpoint that is damaged, or of a kind they do not know.
 UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+DECODING = "decoding.json"
 CLASSIFIER = "ForSequenceClassification"
 
 
@@ -63,6 +64,10 @@ def _opened(name: str) -> Model:
         return Server(name)
     if is_teacher(name):
         return Teacher(name)
+    if is_steered(name):
+        from kilter.models.steered import Steered
+
+        return Steered(name)
     if is_reward_model(checkpoint(name)):
         from kilter.models.rewarder import Rewarder
 
@@ -76,8 +81,17 @@ def admit(name: str) -> None:
     """Raise KilterError where no model called `name` can be asked; a server is not tried."""
     if is_teacher(name):
         Teacher(name)
+    elif is_steered(name):
+        from kilter.models.steered import read
+
+        checkpoint(read(name)["model"])
     elif not name.startswith(SERVER):
         checkpoint(name)
+
+
+def is_steered(name: str) -> bool:
+    """Whether `name` is a folder that says how to decode (steered.py), and holds no weights to be trained."""
+    return (Path(name).expanduser() / DECODING).is_file()
 
 
 def has_weights(name: str) -> bool:
@@ -305,6 +319,8 @@ def _checked(folder: Path, name: str) -> Path:
     """Return `folder` if it holds a whole checkpoint."""
     if not folder.is_dir():
         raise KilterError(f"'{name}' is a file; name the folder of a Hugging Face checkpoint.")
+    if (folder / DECODING).is_file():
+        raise KilterError(f"'{name}' is a way of decoding, and weights are needed here; name the model below it.")
     adapter = _is_adapter(folder)
     if not adapter and not (folder / "config.json").is_file():
         if (folder / "metrics.jsonl").is_file():

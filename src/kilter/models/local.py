@@ -81,10 +81,14 @@ class Local:
 
         Reading the weights for a hash would take longer than many a question.
         """
-        own = [folder.resolve() for folder in folders(self.name)]
+        own = [folder.resolve() for name in self.folder_names() for folder in folders(name)]
         files = [file for folder in own for file in sorted(folder.iterdir()) if file.is_file()]
         told = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
         return f"{own[0]} {identify(told)} {self.model.dtype}"
+
+    def folder_names(self) -> list[str]:
+        """Return the names of the checkpoints whose files the identity is made of."""
+        return [self.name]
 
     async def ask(self, messages: Sequence[Message], sampling: Sampling) -> list[Answer]:
         """Return `sampling.n` answers. Equal conversations with equal sampling get equal answers.
@@ -148,9 +152,9 @@ class Local:
             self.usage.completion_tokens += sum(len(completion.tokens) for completion in completions)
             asks[at].settle(self._answers(completions, manner.stop, plain=isinstance(asks[at].item.messages, str)))
 
-        sample(
-            self.model,
+        self._sample(
             prompts,
+            asks,
             n=manner.n,
             max_tokens=[ask.item.sampling.max_tokens for ask in asks],
             temperature=manner.temperature,
@@ -164,6 +168,10 @@ class Local:
             progress=lambda *_: check(),
             ready=ready,
         )
+
+    def _sample(self, prompts: Sequence[Sequence[int]], asks: Asks, **how: Any) -> None:
+        """Sample completions of `prompts`, which belong to `asks`, and tell how["ready"] of each prompt's."""
+        sample(self.model, prompts, **how)
 
     def _prompts(self, asks: Asks) -> list[_Fitting]:
         """Return the requests with their prompts' ids, but for those that the chat template refuses."""

@@ -36,7 +36,7 @@ def complete(method: Method, given: dict[str, Any], seed: int | None = None) -> 
     if seed is not None and "seed" not in given and "seed" in names(method):
         given = {**given, "seed": seed}
     found = registry.validate(schema_of(method), given, f"method '{method.id}'")
-    if method.wing == "training":
+    if method.wing == "training" and "adapter" in found:
         from kilter.engine import adapters
 
         adapters.check(adapters.AdapterOptions(**{n: found[n] for n in adapters.AdapterOptions.model_fields}))
