@@ -171,7 +171,7 @@ async def run(
     if way.temperature < 0 or not items:
         raise KilterError("There is nothing to ask; give a file with at least one question.")
     asked_by = judge or way.opened()
-    other = _Baseline(way.baseline) if way.baseline is not None else None
+    other = Baseline(way.baseline) if way.baseline is not None else None
     probed = {item.id for item in random.Random(way.seed).sample(list(items), min(way.probes, len(items)))}
 
     async def one(item: Item) -> Row:
@@ -237,7 +237,7 @@ async def conversation(model: Model, item: Item, sampling: Sampling) -> list[str
     return said
 
 
-def remarks(model: Model, judge: Judge, other: _Baseline | None) -> list[str]:
+def remarks(model: Model, judge: Judge, other: Baseline | None) -> list[str]:
     """Return what a reader should know of who judged whom."""
     names = {model.name, other.name if other else ""}
     if judge.name in names:
@@ -245,7 +245,7 @@ def remarks(model: Model, judge: Judge, other: _Baseline | None) -> list[str]:
     return []
 
 
-class _Baseline:
+class Baseline:
     """What answers are compared with: another model's, or those in a file."""
 
     def __init__(self, name: str | Model) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+from kilter.models.teacher import truth
 from kilter.models.teacher.judging import quality
 from kilter.models.teacher.kinds import Request, kind
+from kilter.world import World
 
 
 def worth(ask: Request) -> float:
@@ -66,3 +68,31 @@ def table(ask: Request) -> str:
 def good(ask: Request) -> str:
     """Variables: `question`, `response`. Whether the response is good: "Yes" or "No"."""
     return "Yes" if worth(ask) >= 0.5 else "No"
+
+
+@kind("compare-batch")
+def compare_batch(ask: Request) -> str:
+    """Variable: `pairs`, a list of question, first and second. A line each: its number, a colon, A or B."""
+    lines = []
+    for at, pair in enumerate(ask.variables.get("pairs") or [], 1):
+        known = truth.known(str(pair["question"]))
+        first, second = (quality(known, str(pair[name])) for name in ("first", "second"))
+        letter = "A" if first > second else "B" if second > first else ask.pick("AB")
+        if ask.wrong:
+            letter = {"A": "B", "B": "A"}[letter]
+        lines.append(f"{at}: {letter}")
+    return "\n".join(lines)
+
+
+@kind("set-question")
+def set_question(ask: Request) -> str:
+    """Variables: `topic`, `number`. A question that the teacher knows the answer to."""
+    family = ask.pick(("facts", "sums", "sentiment", "sorting"))
+    [prompt] = World().prompts("eval", 1, ask.rng.randrange(10**6), {family: 1.0})
+    return prompt.messages[-1].content
+
+
+@kind("further-question")
+def further_question(ask: Request) -> str:
+    """Variables: `topic`, `question`, `response`. Another question that the teacher knows the answer to."""
+    return set_question(ask)
