@@ -13,10 +13,7 @@ import torch
 import kilter
 from bench.engine.clock import Turns
 from kilter.engine import reference
-from kilter.engine.batch import Groups, Tree
-from kilter.engine.head import LogProbs
-from kilter.engine.loop import LoopOptions, Loss
-from kilter.engine.loop import train as train_trees
+from kilter.engine.batch import Tree
 from kilter.engine.sampler import sample as sample_sequences
 from kilter.engine.template import trees
 from kilter.models.load import load_weights
@@ -64,23 +61,8 @@ def grpo(job: Job, turns: Turns) -> None:
 
 
 def ranking(job: Job, turns: Turns) -> None:
-    """Learn from whole rankings as RRHF does, for ever; a turn is an epoch."""
-    weights, tokenizer = load_weights(job["model"], torch.float32)
-    made = [tree for tree in trees(tokenizer, _groups(job)) if tree is not None]
-    _begin(job, turns, made)
-    with tempfile.TemporaryDirectory() as out:
-        train_trees(weights, made, _rrhf, LoopOptions(**_options(job)), out, tokenizer=tokenizer)
-
-
-def _rrhf(policy: LogProbs, group: Groups) -> Loss:
-    """The work of RRHF (arXiv:2304.05302): hinges between mean log-probs of all pairs, and likelihood of the best."""
-    mean = policy.mean()
-    best = torch.full((int(group.group_of.max()) + 1,), -torch.inf).to(group.scores)
-    best = best.index_reduce(0, group.group_of, group.scores, "amax")[group.group_of] == group.scores
-    hinge = mean.new_zeros(len(mean)).index_add(
-        0, group.pairs[:, 0], (mean[group.pairs[:, 1]] - mean[group.pairs[:, 0]]).clamp(min=0)
-    )
-    return Loss(hinge - policy.sum() * best, best.float())
+    """Learn from whole rankings by RRHF, for ever; a turn is an epoch."""
+    _train("rrhf", job, turns, _groups(job))
 
 
 def sample(job: Job, turns: Turns) -> None:
