@@ -10,10 +10,13 @@ from judges import Planted, Says
 
 from kilter.errors import KilterError
 from kilter.evaluation import result
+from kilter.evaluation.alpacaeval import alpacaeval
 from kilter.evaluation.belle_eval import belle_eval
 from kilter.evaluation.flask import RUBRICS, SKILLS, flask
 from kilter.evaluation.llm_judge import llm_judge
+from kilter.evaluation.mtbench import mtbench
 from kilter.evaluation.oa953 import oa953, turns_of
+from kilter.evaluation.pandalm import pandalm
 from kilter.evaluation.rescore import rescore
 from kilter.evaluation.sun_safety import ATTACKS, SCENARIOS, sun_safety
 from kilter.evaluation.user252 import user252
@@ -186,6 +189,68 @@ def test_safety_by_scenario_macro_and_micro(tmp_path):
     assert found.measures["macro"].value == pytest.approx(0.5)
     assert found.measures["attacks"].value == 0
     assert found.measures["scenarios"].value == 1
+
+
+# ------------------------------------------------------------------------------------ suites with stored judgements too
+
+
+def test_mt_bench_is_answered_turn_by_turn_and_judged_with_what_came_before(tmp_path):
+    rows = [
+        {"question_id": 81, "category": "writing", "turns": ["w1", "w2"]},
+        {"question_id": 111, "category": "math", "turns": ["m1", "m2"]},
+    ]
+    references = [{"question_id": 111, "choices": [{"index": 0, "turns": ["right 1", "right 2"]}]}]
+    heats = {}
+
+    def answer(messages, sampling, k):
+        heats[messages[0].content] = sampling.temperature
+        return f"answer to {messages[-1].content}"
+
+    judge = Says(lambda m, s, k: "Rating: [[8]]" if "[Conversation so far]" in m[-1].content else "Rating: [[4]]", "j")
+    paths = write(tmp_path / "q.jsonl", rows), write(tmp_path / "r.jsonl", references)
+    found = wait(mtbench(Says(answer), questions=paths[0], references=paths[1], judge=judge, probes=0))
+    assert (found.measures["turn_1"].value, found.measures["turn_2"].value) == (4, 8)
+    assert found.measures["score"].value == 6
+    assert heats == {"w1": 0.7, "m1": 0.0}
+    with_reference = [text for text in judge.asked if "Reference answer" in text]
+    assert len(with_reference) == 2
+    assert all("right" in text for text in with_reference)  # in math only
+    assert "answer to w1" in next(text for text in judge.asked if "[Question]\nw2" in text)
+    with pytest.raises(KilterError, match="or --data with stored"):
+        wait(mtbench(Says(answer)))
+
+
+def test_alpaca_eval_with_a_judge(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"instruction": f"do {at}"} for at in range(40)])
+    judge = Planted(lambda q, a: 9.0 if a.startswith("good") else 2.0)
+    model, base = Says(lambda m, s, k: "good" + "!" * (len(m[0].content) % 3), "m"), constant("poor answer", "b")
+    found = wait(alpacaeval(model, questions=path, judge=judge, baseline=base, resamples=5, probes=4))
+    assert found.measures["win_rate"].value == 1
+    assert found.measures["discrete_win_rate"].value == 1
+    assert found.measures["length"].value < 7
+    assert len(found.samples[0]["judgements"]) >= 1
+    itself = wait(alpacaeval(base, questions=path, judge=judge, baseline=base, length_controlled=False, probes=0))
+    assert itself.measures["win_rate"].value == 0.5
+    with pytest.raises(KilterError, match="compares with a reference"):
+        wait(alpacaeval(model, questions=path, judge=judge))
+
+
+def test_a_judge_is_asked_for_pandalms_pairs(tmp_path):
+    labels = [1, 1, 2, 0]
+    rows = [
+        {"idx": at, "instruction": f"do {at}", "response1": "9 points", "response2": f"{[3, 3, 10, 9][at]} points",
+         "annotator1": label, "annotator2": label, "annotator3": 0}
+        for at, label in enumerate(labels)
+    ]  # fmt: skip
+    path = write(tmp_path / "p.jsonl", rows)
+    found = wait(pandalm(Planted(lambda q, a: float(a.split()[0])), data=path, resamples=20))
+    assert found.measures["accuracy"].value == 1
+    assert found.measures["consistency"].value == 1
+    assert found.measures["judge:position"].value == 0
+    first = wait(pandalm(Planted(lambda q, a: 1.0, position=1.0), data=path, resamples=20))
+    assert first.measures["accuracy"].value == 0.5
+    assert first.measures["consistency"].value == 0
+    assert first.measures["judge:position"].value == 1
 
 
 # ------------------------------------------------------------------------------------------- judged by what is the case

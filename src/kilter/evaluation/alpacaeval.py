@@ -1,10 +1,10 @@
-"""AlpacaEval's win rates from stored judgements: raw or weighted, discrete, and with the length controlled."""
+"""AlpacaEval's win rates, judged now or from the store: raw or weighted, discrete, and with the length controlled."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from kilter.errors import KilterError, nearest
 from kilter.evaluation import length_control
+from kilter.evaluation.judging import Way, judged, run
 from kilter.evaluation.kappa import Ints, many_over_items
+from kilter.evaluation.questions import from_file
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, number, read, sample
 from kilter.evaluation.statistics import interval
+from kilter.models.protocol import Model
 from kilter.records import identify
 from kilter.registry import method
 
@@ -51,33 +54,45 @@ class Counted:
 
 
 @method("alpacaeval", wing="evaluation", paper="arXiv:2404.04475", survey="S1 §8.4, S2 §4.2")
+@judged(judge=None, orders="random", merge="mean", reason=False, judge_tokens=100, max_tokens=2048)
 def alpacaeval(
+    model: Model | None = None,
     *,
-    data: str,
+    questions: str | None = None,
+    data: str | None = None,
     candidate: str | None = None,
     length_controlled: bool = True,
     weighted: Literal["stored", "logprobs"] = "stored",
     resamples: int = 200,
     seed: int = 0,
-) -> Evaluation:
-    """Score stored judgements of models against one reference as AlpacaEval does (Dubois et al. 2023, 2024).
+    way: Way,
+) -> Evaluation | Awaitable[Evaluation]:
+    """Compare models with one reference as AlpacaEval does, by a judge or from the store (Dubois et al. 2023, 2024).
+
+    With a model, a baseline and a judge each instruction is answered and the two answers are shown to the judge in an
+    order that is drawn; --verdict logprobs takes its probabilities (AlpacaEval 2), else the verdict that it says. The
+    judge's biases stand beside the win rate, and its words are kept.
 
     win_rate: mean share of the win that goes to the model, the judge's probability where it gave one, one half for a
     draw; discrete_win_rate: each judgement rounded to a win, a draw or a loss first; length_controlled: what it would
     be at equal lengths (see length_control.py), with percentile intervals over instructions; length: mean characters.
     A judgement without a preference is left out and counted. With several models the measures are MODEL:win_rate ...
 
-    Rows: AlpacaEval's annotations (instruction, generator_1: the reference, generator_2: the model, preference 1 to 2,
-    output_1 and output_2 or their lengths), or with `logprobs` raw_completion, from which the preference is read again.
+    Rows of the questions: instruction. Rows of stored judgements: AlpacaEval's annotations (instruction, generator_1:
+    the reference, generator_2: the model, preference 1 to 2, output_1 and output_2 or their lengths), or with
+    `logprobs` raw_completion, from which the preference is read again.
 
     Options:
-        data: file, folder or hub id of judgements
-        candidate: score this model only
+        questions: the file of the instructions, which the model is to answer
+        data: file, folder or hub id of stored judgements, in the place of a model and a judge
+        candidate: of stored judgements, score this model only
         length_controlled: also control for the length
         weighted: take the preference that is stored, or compute it from the judge's token log-probs
         resamples: resamples of the length-controlled interval
         seed: seed of the resamples
     """
+    if model is not None or data is None:
+        return _asked(model, questions, way, resamples if length_controlled else 0)
     rows, notes = read(data)
     left_out = LeftOut()
     models = collect(rows, left_out, from_logprobs=weighted == "logprobs")
@@ -105,6 +120,32 @@ def alpacaeval(
         samples += _samples(one, name if start else "", start)
     notes = [*notes, *left_out.notes("judgements", len(rows)), *said]
     return Evaluation(chosen[0] if len(chosen) == 1 else "", measures, samples, "alpacaeval", seed, notes)
+
+
+async def _asked(model: Model | None, questions: str | None, way: Way, resamples: int) -> Evaluation:
+    if model is None or questions is None:
+        raise KilterError("Give a model and --questions to be judged, or --data with stored judgements.")
+    if way.baseline is None:
+        raise KilterError("AlpacaEval compares with a reference; name a model or a file of answers with --baseline.")
+    items, notes = from_file(questions, way.n, way.seed)
+    found = await run(model, items, way, suite="alpacaeval", notes=notes)
+    one = Judged()
+    for row in found.samples:
+        share = row["outcomes"].get("win_rate")
+        if share is not None:
+            row["outcomes"]["discrete_win_rate"] = _rounded(share)
+            one.keys.append(row["id"])
+            one.share.append(share)
+            one.length.append(float(len(row["response"])))
+            one.baseline.append(float(len(row["baseline"][0])))
+    controlled, said = _controlled({model.name: one}, resamples, way.seed) if resamples else ({}, [])
+    first = {"win_rate": found.measures["win_rate"], "discrete_win_rate": interval([_rounded(s) for s in one.share])}
+    if model.name in controlled:
+        first["length_controlled"] = controlled[model.name]
+    first["length"] = interval(one.length)
+    found.measures = first | found.measures
+    found.notes += said
+    return found
 
 
 def collect(rows: Sequence[Row], left_out: LeftOut, from_logprobs: bool = False) -> dict[str, Judged]:

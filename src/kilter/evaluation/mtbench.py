@@ -1,15 +1,19 @@
-"""MT-Bench's numbers from stored judgements: single answers graded 1 to 10 over two turns, or pairs in both orders."""
+"""MT-Bench: single answers graded 1 to 10 over two turns, or pairs in both orders; judged now or from the store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 
 from kilter.errors import KilterError
 from kilter.evaluation.battles import sides, word
+from kilter.evaluation.judging import Way, judged, responses, run
+from kilter.evaluation.questions import Item, from_file
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, number, read, sample
 from kilter.evaluation.statistics import interval
 from kilter.evaluation.verdicts import parse
+from kilter.models.protocol import Model, Sampling
 from kilter.registry import method
 
 CATEGORIES = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
@@ -19,8 +23,22 @@ TEMPERATURE = dict.fromkeys(("writing", "roleplay"), 0.7) | dict.fromkeys(("stem
 
 
 @method("mtbench", wing="evaluation", paper="arXiv:2306.05685", survey="S1 §8.4, S2 §4.2")
-def mtbench(*, data: str, candidate: str | None = None) -> Evaluation:
-    """Score stored MT-Bench judgements of single answers or of pairs (Zheng et al. 2023).
+@judged(judge=None, max_tokens=1024, judge_tokens=1024)
+def mtbench(
+    model: Model | None = None,
+    *,
+    questions: str | None = None,
+    references: str | None = None,
+    data: str | None = None,
+    candidate: str | None = None,
+    way: Way,
+) -> Evaluation | Awaitable[Evaluation]:
+    """Measure a model on MT-Bench's questions of two turns, or score stored judgements of them (Zheng et al. 2023).
+
+    With a model and a judge each turn is answered given those before it, at its category's temperature (0.7 writing
+    and roleplay, 0.1 stem and humanities, 0 else, unless --temperature says another), and each answer is judged with
+    what came before; in math, reasoning and coding beside the reference. Without a baseline answers are rated, with one
+    they are compared. The judge's biases stand beside the score, and its words are kept.
 
     Single: score is the mean rating over turns and questions, turn_1, turn_2 and each category by itself; the two turns
     of a question are one cluster. A rating that could not be read (-1, or no [[x]] in the text) is left out, counted.
@@ -28,12 +46,18 @@ def mtbench(*, data: str, candidate: str | None = None) -> Evaluation:
     tie: the pair is left out. win_rate: wins and half the ties, win, tie; both orders agree on `consistent` of the
     pairs, and `first` is the share of decided games won by what was shown first.
 
-    Rows: question_id, turn, model, score (or judgment, the judge's text); or model_1, model_2, g1_winner, g2_winner.
+    Rows of the questions: question_id, category, turns, perhaps reference; of the references: question_id, choices with
+    turns. Rows of stored judgements: question_id, turn, model, score (or judgment, the judge's text); or model_1,
+    model_2, g1_winner, g2_winner.
 
     Options:
-        data: file, folder or hub id of judgements
-        candidate: score this model only
+        questions: the file of the questions, which the model is to answer
+        references: the file of the reference answers
+        data: file, folder or hub id of stored judgements, in the place of a model and a judge
+        candidate: of stored judgements, score this model only
     """
+    if model is not None or data is None:
+        return _asked(model, questions, references, way)
     rows, notes = read(data, ("question_id",))
     left_out = LeftOut()
     pairs = [row for row in rows if "g1_winner" in row or "g2_winner" in row]
@@ -45,6 +69,28 @@ def mtbench(*, data: str, candidate: str | None = None) -> Evaluation:
         raise KilterError(f"{data} holds no judgement {what}; {why}")
     notes = [*notes, *left_out.notes("judgements", len(rows))]
     return Evaluation(candidate or "", measures, samples, suite="mtbench", notes=notes)
+
+
+async def _asked(model: Model | None, questions: str | None, references: str | None, way: Way) -> Evaluation:
+    if model is None or questions is None:
+        raise KilterError("Give a model and --questions to be judged, or --data with stored judgements.")
+    items, notes = from_file(questions, way.n, way.seed)
+    if references is not None:
+        told = responses(references)
+        items = [replace(item, references=tuple(told[item.id])) if item.id in told else item for item in items]
+    bare = sum(item.category in REFERENCE and not item.references for item in items)
+    if bare:
+        notes.append(f"{bare} questions of {', '.join(REFERENCE)} have no reference; give one by --references.")
+    return await run(
+        model, items, way, suite="mtbench", notes=notes,
+        sampling=lambda item: sampled(item, way), referenced=lambda item: item.category in REFERENCE,
+    )  # fmt: skip
+
+
+def sampled(item: Item, way: Way) -> Sampling:
+    """Return how a question is answered: at its category's temperature, unless another is asked for."""
+    temperature = way.temperature or TEMPERATURE.get(item.category, 0.0)
+    return Sampling(max_tokens=way.max_tokens, temperature=temperature, seed=way.seed)
 
 
 def category(question: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from itertools import combinations
 
@@ -14,10 +14,15 @@ from kilter.evaluation import kappa
 from kilter.evaluation.agreement import split
 from kilter.evaluation.classification import scores
 from kilter.evaluation.kappa import over_items
+from kilter.evaluation.questions import with_input
 from kilter.evaluation.result import Evaluation, Measure
-from kilter.evaluation.rows import Row, need, read
-from kilter.evaluation.statistics import interval
+from kilter.evaluation.rows import Row, need, read, sample
+from kilter.evaluation.statistics import interval, summarize
 from kilter.evaluation.verdicts import parse
+from kilter.feedback.judge import Judge, Judgement, case_of
+from kilter.models.each import each
+from kilter.models.protocol import Model
+from kilter.records import Message
 from kilter.registry import method
 
 CLASSES = ("tie", "one", "two")
@@ -27,6 +32,7 @@ SHARES = {0.5: "tie", 1.0: "one", 0.0: "two"}
 
 @method("pandalm", wing="evaluation", paper="arXiv:2306.05087", survey="S1 §8.4")
 def pandalm(
+    model: Model | None = None,
     *,
     data: str,
     judged: str | None = None,
@@ -35,16 +41,20 @@ def pandalm(
     official: bool = False,
     resamples: int = 500,
     seed: int = 0,
-) -> Evaluation:
+) -> Evaluation | Awaitable[Evaluation]:
     """Measure a judge's verdicts against three people's majority on pairs of responses (Wang et al. 2023).
+
+    The judge is a model that is asked (--model), or a file of its verdicts. One that is asked sees each pair in both
+    orders: its verdict is that of the order as it stands, consistency the share of pairs judged the same in the other.
 
     share:tie, share:one, share:two: what the people's majority says; kappa:A B: Cohen's kappa of two annotators.
     With a judge: accuracy, macro precision, recall and F1 over the three verdicts, as PandaLM reports them, and each
     verdict's own. A verdict that cannot be read is wrong and no verdict; PandaLM's script takes it for a tie
     (`official`).
 
-    Rows: idx and the annotators' columns, 0 for a tie, else the better response; the judge's file has idx and verdicts,
-    as 0, 1, 2 or as text that PandaLM's format is read from.
+    Rows: idx and the annotators' columns, 0 for a tie, else the better response; for a judge that is asked also
+    instruction, perhaps input, response1 and response2; the judge's file has idx and verdicts, as 0, 1, 2 or as text
+    that PandaLM's format is read from.
 
     Options:
         data: file of the people's verdicts
@@ -66,6 +76,8 @@ def pandalm(
         raise KilterError(f"No pair in {data} has a majority among {', '.join(people)}; check the columns.")
     measures = {f"share:{name}": interval([float(label == name) for label in known.values()]) for name in CLASSES}
     measures |= _kappas(rows, people, resamples, seed)
+    if model is not None:
+        return _asked(model, rows, known, measures, notes, resamples, seed)
     if judged is not None:
         said, more = verdicts(judged, column, official)
         shared = [idx for idx in known if idx in said]
@@ -77,6 +89,45 @@ def pandalm(
         predicted = [said[idx] for idx in shared]
         measures |= scores([known[idx] for idx in shared], predicted, CLASSES, resamples=resamples, seed=seed)
     return Evaluation("", measures, suite="pandalm", seed=seed, notes=notes)
+
+
+async def _asked(
+    model: Model,
+    rows: Sequence[Row],
+    known: dict[str, str],
+    measures: dict[str, Measure],
+    notes: list[str],
+    resamples: int,
+    seed: int,
+) -> Evaluation:
+    need(rows, ("instruction", "response1", "response2"), "The file of the people's verdicts")
+    judge = Judge(model, seed=seed)
+
+    async def one(row: Row) -> tuple[str, Row, list[Judgement]]:
+        question = with_input(str(row["instruction"]), row.get("input"))
+        told = await judge.compare(case_of([Message("user", question)]), str(row["response1"]), str(row["response2"]))
+        return str(row["idx"]), row, told
+
+    found = await each([row for row in rows if str(row["idx"]) in known], one, label=f"pandalm · {model.name}")
+    samples, gold, said = [], [], []
+    for idx, row, told in found:
+        here, there = (None if j.share is None else SHARES[j.share] for j in told)
+        gold.append(known[idx])
+        said.append(here)
+        outcomes = {"accuracy": float(here == known[idx]), "judge:parsed": sum(j.ok for j in told) / len(told)}
+        if here is not None and there is not None:
+            outcomes["consistency"] = float(here == there)
+            outcomes["judge:position"] = (told[0].share or 0.0) - (told[1].share or 0.0)
+        prompt = [{"role": "user", "content": with_input(str(row["instruction"]), row.get("input"))}]
+        more = {"judgements": [j.to_json() for j in told], "expected": known[idx], "prompt": prompt}
+        samples.append(sample(idx, outcomes, response=str(row["response1"])) | more)
+    unread = said.count(None)
+    if unread:
+        notes.append(f"{unread:,} of {len(said):,} verdicts cannot be read and count as wrong.")
+    # The people's shares stay, what the judge gets right comes after them, its habits last.
+    told_of = {name: m for name, m in summarize(samples).items() if name != "accuracy"}
+    measures = measures | scores(gold, said, CLASSES, resamples=resamples, seed=seed) | told_of
+    return Evaluation(model.name, measures, samples, suite="pandalm", seed=seed, notes=notes)
 
 
 def majority(labels: Sequence[object]) -> str | None:
