@@ -58,8 +58,8 @@ class Groups:
 
     Trees that were sampled (training/online.py) bring more. For each response: `rewards` [R], and `cut` [R], whether it
     was ended by its length (1) or by itself (0), `target` [R], its log-prob under a distribution that is aimed at, and
-    `baseline` [R], what its reward is compared with. For each scored token: `behaviour` [P], its log-prob under the very
-    distribution that it was drawn from; `reference` [P], that of the reference policy; `values`, `advantages` and
+    `baseline` [R], what its reward is compared with. For each scored token: `behaviour` [P], its log-prob under the
+    very distribution that it was drawn from; `reference` [P], that of the reference policy; `values`, `advantages` and
     `returns` [P], what a critic expected before it, how much better it was, and what the critic should have said.
     """
 

@@ -11,18 +11,16 @@ from pydantic import Field
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
 from kilter.engine.loop import Loss
-from kilter.engine.sampler import sample
-from kilter.engine.template import end_ids, prompt_ids
+from kilter.engine.template import prompt_ids
 from kilter.errors import KilterError
 from kilter.feedback.named import named
-from kilter.feedback.numbers import check, rewards
-from kilter.models.drive import run, wait
-from kilter.models.local import generation_ends
+from kilter.feedback.numbers import check
 from kilter.records import Group, Prompt, Record
 from kilter.registry import Amount, Count, Whole, method
 from kilter.training import prompt_values
 from kilter.training.objective import learns_from
 from kilter.training.pairwise import log_ratio
+from kilter.training.sampled import answers, judged
 
 LONGEST = 512  # tokens of a prompt that its value is told from, the last ones
 
@@ -52,7 +50,7 @@ def advantages(
     else:
         asked = random.Random(seed).sample(range(len(groups)), max(1, round(validation * len(groups))))
         prompts = [Prompt(groups[i].prompt, groups[i].id, meta=groups[i].meta) for i in asked]
-        earned = _earned(model, tokenizer, prompts, [ids[i] for i in asked], feedback, max_tokens, seed)
+        earned = _earned(model, tokenizer, prompts, feedback, max_tokens, seed)
     head = prompt_values.fit([states[i] for i in asked], earned, steps=value_steps, seed=seed)
     values = prompt_values.told(head, states).tolist()
     kept: list[Record] = []
@@ -73,21 +71,13 @@ def advantages(
 
 
 def _earned(
-    model: Any, tokenizer: Any, prompts: list[Prompt], ids: list[list[int]], feedback: Any, max_tokens: int, seed: int
+    model: Any, tokenizer: Any, prompts: list[Prompt], feedback: Any, max_tokens: int, seed: int
 ) -> list[float]:
     """Return what the model's own response to each prompt is rewarded with."""
     judge = named(feedback)
     check(judge, prompts)
-    ends = end_ids(tokenizer) | generation_ends(model)
-    found = sample(model.eval(), ids, max_tokens=max_tokens, stop_ids=ends, seed=seed)
-    bodies = [c.tokens[: -1 if c.tokens[-1] in ends else None] for [c] in found]
-    texts = tokenizer.batch_decode(bodies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-
-    async def one(item: tuple[Prompt, str]) -> float:
-        [reward] = await rewards(judge, item[0], [item[1].strip()])
-        return reward
-
-    return wait(run(list(zip(prompts, texts, strict=True)), one, label="values"))
+    told: dict[str, Any] = {"n": 1, "max_tokens": max_tokens, "temperature": 1.0, "seed": seed}
+    return [row[0] for row in judged(judge, prompts, answers(model, tokenizer, prompts, **told))]
 
 
 @method("a-lol", wing="training", paper="arXiv:2305.14718", survey="S1 §4.3.1", aliases=("alol",))

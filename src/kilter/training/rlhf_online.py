@@ -14,19 +14,16 @@ from pydantic import Field
 
 from kilter import formats
 from kilter.engine.loop import METRICS, LoopOptions, TrainResult
-from kilter.engine.sampler import sample
-from kilter.engine.template import end_ids, prompt_ids
 from kilter.errors import KilterError
 from kilter.feedback.named import named
-from kilter.feedback.numbers import check, rewards
+from kilter.feedback.numbers import check
 from kilter.feedback.protocol import Feedback
-from kilter.models.drive import run, wait
 from kilter.models.load import load_weights
-from kilter.models.local import generation_ends
 from kilter.records import Group, Origin, Prompt, Record
 from kilter.registry import Amount, Count, method
 from kilter.store.metrics import read_metrics
 from kilter.training.course import Task, takes_its_course
+from kilter.training.sampled import answers, judged
 
 PAPER = "arXiv:2204.05862"
 
@@ -95,8 +92,8 @@ def rlhf_online(
         task.notes.append(f"{rounds} rounds of {share} prompts each are more than {len(prompts)}: some come again.")
     task.say(task.notes)
     given = {name: task.given[name] for name in LoopOptions.model_fields}
-    judged = given | {"epochs": judge_epochs, "steps": None, "adapter": "none"}
-    judged["learning_rate"] = judge_learning_rate or given["learning_rate"]
+    judging = given | {"epochs": judge_epochs, "steps": None, "adapter": "none"}
+    judging["learning_rate"] = judge_learning_rate or given["learning_rate"]
     order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(given["seed"])).tolist()
     deployed, tokens = task.model, 0
     pool: list[Group] = []
@@ -115,9 +112,9 @@ def rlhf_online(
             "temperature": temperature,
             "kl_coef": kl_coef,
         }
-        sampling["feedback"] = str(_preferences(task, learned, folder / "preferences", judged))
+        sampling["feedback"] = str(_preferences(task, learned, folder / "preferences", judging))
         if apart:
-            sampling["gold"] = str(_preferences(task, apart, folder / "onlooker", judged))
+            sampling["gold"] = str(_preferences(task, apart, folder / "onlooker", judging))
         done = _train("rlhf-ppo", task, prompts, policy, given | sampling)
         said = read_metrics(policy / METRICS)
         task.notes.extend(alarm(said, turn + 1))
@@ -140,25 +137,12 @@ def _collected(
     if file.is_file():
         return [record for record in formats.read(file, want="groups").records if isinstance(record, Group)]
     weights, tokenizer = load_weights(model, torch.float32)
-    ends = end_ids(tokenizer) | generation_ends(weights)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    weights.to(device)  # type: ignore[arg-type]
-    ids = prompt_ids(tokenizer, [prompt.messages for prompt in prompts])
-    found = sample(weights, ids, stop_ids=ends, **shaping)
+    texts = [list(dict.fromkeys(said)) for said in answers(weights, tokenizer, prompts, **shaping)]
     draw = random.Random(shaping["seed"])
-
-    async def one(item: tuple[Prompt, list[str]]) -> list[float]:
-        return await rewards(people, *item)
-
-    texts = []
-    for completions in found:
-        bodies = [c.tokens[: -1 if c.tokens[-1] in ends else None] for c in completions]
-        said = tokenizer.batch_decode(bodies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        texts.append(list(dict.fromkeys(text.strip() for text in said)))
     asked = [(prompt, said) for prompt, said in zip(prompts, texts, strict=True) if len(said) > 1]
-    judged = wait(run(asked, one, label="comparisons"))
+    scored = judged(people, [prompt for prompt, _ in asked], [said for _, said in asked])
     groups = []
-    for (prompt, said), scores in zip(asked, judged, strict=True):
+    for (prompt, said), scores in zip(asked, scored, strict=True):
         # Of preferences by Bradley and Terry the order of rewards with Gumbel noise is the ranking (Luce).
         felt = [score - noise * math.log(-math.log(draw.random() or 1e-300)) if noise else score for score in scores]
         ranks = [sum(other > own for other in felt) for own in felt]
