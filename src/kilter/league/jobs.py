@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kilter.errors import KilterError, first_line
-from kilter.league.settings import START, Line, Settings, options_for
+from kilter.league.settings import DATA, START, Line, Settings, options_for
 
 KINDS = {"demonstrations": "demonstrations", "prompts": "prompts"}  # of what is learned from; all others: groups
 MODEL, RESULT = "model", "result.json"
@@ -143,7 +143,8 @@ def row(settings: Settings, name: str, line: Line, seed: int, begun: Path, folde
     found = measure(made, origin, settings.measuring)
     write_json(folder / RESULT, found.to_json())
     if not keep:
-        shutil.rmtree(folder / MODEL, ignore_errors=True)
+        for made_here in (folder / MODEL, *folder.glob("first-*")):
+            shutil.rmtree(made_here, ignore_errors=True)
     return cost
 
 
@@ -165,8 +166,25 @@ def _trained(settings: Settings, name: str, line: Line, seed: int, begun: Path, 
         formats.write(made, records)
     else:
         records = begun / f"{line.learns or KINDS.get(kind_of(method.function), 'groups')}.jsonl"
+    options |= {key: value.replace(DATA, str(begun)) for key, value in options.items() if isinstance(value, str)}
+    cost = 0
+    for option, judge in line.first.items():
+        place = folder / f"first-{option}"
+        told = {"seed": seed, **_known(settings.shared, judge.method), **judge.options}
+        groups = str(begun / "groups.jsonl")
+        cost += train(judge.method, model=str(begun / MODEL), data=groups, out=place, say=_aside, **told).tokens
+        options[option] = str(place)
     done = train(method.id, model=str(begun / MODEL), data=str(records), out=folder / MODEL, say=_aside, **options)
-    return {**_spent(since, computed), "tokens": done.tokens, "steps": done.steps, "notes": done.notes}
+    return {**_spent(since, computed), "tokens": done.tokens + cost, "steps": done.steps, "notes": done.notes}
+
+
+def _known(shared: dict[str, Any], method: str) -> dict[str, Any]:
+    """Return those of the shared options that a method takes."""
+    from kilter import registry
+    from kilter.recipe import options
+
+    known = options.names(registry.find(method, "training"))
+    return {name: value for name, value in shared.items() if name in known}
 
 
 def _spent(since: float, computed: float) -> dict[str, float]:

@@ -112,8 +112,9 @@ def _prints(settings: Settings, lines: Mapping[str, Line], seeds: Sequence[int])
             if line.model is None:
                 method = registry.find(line.method or row, "training")
                 told = [method.id, options_for(settings, row, line, seed), _sources(method)]
-            about = line.model_dump(include={"learns", "make"})
-            found[row, seed] = fingerprint(found[BEGINNING, seed], told, about)
+            about = line.model_dump(include={"learns", "make", "first"})
+            judges = [_sources(registry.find(judge.method, "training")) for judge in line.first.values()]
+            found[row, seed] = fingerprint(found[BEGINNING, seed], told, about, judges)
     return found
 
 

@@ -18,6 +18,7 @@ from kilter.training.objective import online_of, role_of
 
 SHIPPED = Path(__file__).parents[1] / "assets" / "league.yaml"
 START = "{start}"  # the fine-tuned model of the seed, in the name of a row's model
+DATA = "{data}"  # the folder of what all learn from, in an option
 STRICT = ConfigDict(extra="forbid")
 
 
@@ -65,6 +66,15 @@ class Made(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class Judge(BaseModel):
+    """A model that a row's method needs beside its data, trained from the same start on the same groups."""
+
+    model_config = STRICT
+
+    method: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 class Line(BaseModel):
     """One row. `method` is by default the row's own name; `note` is said below the table and changes nothing."""
 
@@ -74,6 +84,7 @@ class Line(BaseModel):
     model: str | None = None  # a row that trains nothing: a model's name, in which {start} is the fine-tuned model
     learns: str | None = None  # shared records that it learns from, where they are not those of its kind
     make: Made | None = None
+    first: dict[str, Judge] = Field(default_factory=dict)  # options that name such models, which are trained first
     options: dict[str, Any] = Field(default_factory=dict)
     note: str = ""
 
@@ -160,7 +171,7 @@ def options_for(settings: Settings, row: str, line: Line, seed: int) -> dict[str
     given = {name: value for name, value in settings.shared.items() if name in known}
     if online_of(method.function) is not None:
         given |= {name: value for name, value in settings.online.items() if name in known}
-    given |= line.options
+    given |= line.options | {name: f"the model of {judge.method}" for name, judge in line.first.items()}
     if "seed" in known:
         given.setdefault("seed", seed)
     try:
