@@ -5,9 +5,10 @@ import torch
 
 from kilter.engine import Scorer, collate, head
 from kilter.engine.asks import Asks, asked_by
+from kilter.engine.loop import LoopOptions, train
 from kilter.engine.vocabulary import rivals
 from kilter.errors import KilterError
-from tiny_models import make, some_trees
+from tiny_models import make, pair_trees, some_trees
 
 
 @pytest.fixture(autouse=True)
@@ -94,3 +95,12 @@ def test_what_an_objective_asks_for_may_depend_on_its_options():
     objective.asks = lambda kind, k: Asks(divergence=kind == "kl", rivals=k)
     assert asked_by(objective) == Asks(rivals=2, divergence=True)
     assert asked_by(partial(objective, kind="ce", k=0)) == Asks()
+
+
+def test_what_cannot_be_given_is_said_before_the_first_step(tmp_path):
+    def asking(policy, group): ...
+
+    asking.asks = Asks(rivals=1)
+    options = LoopOptions(steps=1, precision="fp32")
+    with pytest.warns(UserWarning, match="trained with padding"), pytest.raises(KilterError, match="whole distrib"):
+        train(make("bloom"), pair_trees(2), asking, options, tmp_path)

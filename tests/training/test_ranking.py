@@ -7,12 +7,16 @@ import pytest
 import torch
 from torch.nn.functional import logsigmoid
 
+from kilter.engine.loop import LoopOptions, train
 from kilter.engine.values import Values
 from kilter.errors import KilterError
+from kilter.training.dpo import dpo
+from kilter.training.dpo_listwise import dpo_listwise
 from kilter.training.pro import pro
 from kilter.training.ranking import best_of
 from kilter.training.reward_listwise import reward_listwise
 from kilter.training.rrhf import rrhf
+from tiny_models import make, some_trees
 from worlds.bandit import as_groups, as_responses, mean
 
 LENGTHS = [2, 3, 1, 4]
@@ -92,6 +96,32 @@ def test_pro_without_temperatures_is_plackett_and_luce(policy):
     two = as_responses(torch.tensor([-1.0, -0.2]))
     found = mean(pro(two, as_groups([1.0, 0.0], pairs=[(0, 1)]), temperature="none", sft_weight=0.0))
     torch.testing.assert_close(found, -logsigmoid(torch.tensor(-0.8)))
+
+
+def test_dpo_from_rankings_is_plackett_and_luce_on_the_implicit_reward(policy):
+    reference = as_responses(-2 * torch.rand(10, dtype=torch.float64), LENGTHS)
+    group, beta = ranked([2.0, 1.0, 4.0, 0.0]), 0.3
+    reward = beta * (policy.sum() - reference.sum())
+    found = dpo_listwise(policy, reference, group, beta=beta)
+    values = Values(policy.tokens, reward, policy.owner, policy.lengths)
+    torch.testing.assert_close(mean(found), mean(reward_listwise(values, group)))
+    order = [2, 0, 1, 3]
+    wanted = sum(torch.logsumexp(reward[order[k:]], 0) - reward[order[k]] for k in range(4))
+    torch.testing.assert_close(mean(found), wanted)
+    start = dpo_listwise(policy, policy, group)
+    assert mean(start).item() == pytest.approx(math.log(24))
+    two = as_groups([1.0, 0.0], pairs=[(0, 1)])
+    pair = as_responses(torch.tensor([-1.0, -0.2])), as_responses(torch.tensor([-0.5, -0.9]))
+    torch.testing.assert_close(mean(dpo_listwise(*pair, two, beta=beta)), mean(dpo(*pair, two, beta=beta)))
+
+
+def test_a_prompt_with_many_responses_is_computed_once(tmp_path):
+    tree = some_trees(shapes=((40, (5, 4, 3, 6, 2, 5, 4, 3)),))[0]
+    tree.prompt_mask, tree.masks = None, [[True] * len(response) for response in tree.responses]
+    tree.info |= {"order": [float(k) for k in range(8)], "pairs": pairs_of(list(range(8)))}
+    options = LoopOptions(steps=2, batch_size=1, precision="fp32", checkpoint_every=0)
+    done = train(make(), [tree], rrhf, options, tmp_path)
+    assert done.tokens == 2 * (40 + 32)
 
 
 def test_pro_with_rewards_of_another_scale_has_other_temperatures():

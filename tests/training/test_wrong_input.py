@@ -29,6 +29,7 @@ OURS = [
     "cringe",
     "dpo",
     "dpo-hinge",
+    "dpo-listwise",
     "dpo-robust",
     "f-dpo",
     "ipo",

@@ -173,6 +173,8 @@ class _Loop:
         self.ranks = ranks_of(model, critic)
         self.compares = "reference" in inspect.signature(objective).parameters
         self.asks = asked_by(objective)
+        if self.asks.rivals or self.asks.divergence:
+            policy_of(self.scorer).need_layout()
         self.against = heads_of(policy_of(self.scorer), reference, self.device) if self.asks.divergence else None
         self.reference: Reference | None = None
         if feed.sampling:

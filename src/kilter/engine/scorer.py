@@ -33,7 +33,7 @@ class Scorer(Trunk):
             if not asks.rivals and against is None:
                 tokens, spread = (self._laid_out if self.ragged else self._padded)(batch, entropy)
                 return LogProbs(tokens, batch.owner, batch.lengths, spread)
-            self._need_layout()
+            self.need_layout()
             heads = self._heads(batch)
             tokens, spread = _read(heads, batch.targets, entropy)
             found = LogProbs(tokens, batch.owner, batch.lengths, spread)
@@ -46,11 +46,12 @@ class Scorer(Trunk):
     @torch.no_grad()
     def heads(self, batch: Ragged) -> Heads:
         """Return what the distributions at the scored positions are made of, without a gradient."""
-        self._need_layout()
+        self.need_layout()
         with self._manner(batch):
             return self._heads(batch)
 
-    def _need_layout(self) -> None:
+    def need_layout(self) -> None:
+        """Raise KilterError where whole distributions cannot be read: in a model that is run with padding."""
         if not self.ragged:
             raise KilterError(
                 f"{type(self._plain).__name__} is trained with padding, and this objective reads whole distributions, "

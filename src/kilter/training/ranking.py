@@ -31,6 +31,17 @@ def best_of(scores: Tensor, group_of: Tensor) -> Tensor:
     return number == first[group_of]
 
 
+def plackett_luce(values: Tensor, scores: Tensor, group_of: Tensor) -> tuple[Tensor, Tensor]:
+    """Return [R] and [R]: -log of the chance that each response is chosen from those not better, and its weight.
+
+    The weights of a prompt's responses sum to 1. Equal responses stand in each other's sums (Breslow's rule).
+    """
+    together = group_of[:, None] == group_of
+    rest = together & (scores <= scores[:, None])
+    left = values.expand(len(values), -1).masked_fill(~rest, -torch.inf)
+    return left.logsumexp(dim=1) - values, 1 / together.sum(dim=1).to(values.dtype)
+
+
 def shown(values: Tensor, group: Groups) -> dict[str, Tensor]:
     """Return the metrics of what a policy ranks by, `values` [R]: lead and accuracy over the pairs; a tie is half."""
     better, worse = of_pairs(values.detach(), group)
