@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PINS := $(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install quickstart test lint format docs bench clean
+.PHONY: help install quickstart test lint format docs bench bench-eval clean
 help:  ## list what make can do here
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /:/' | awk -F: '{printf "make %-12s %s\n", $$1, $$2}'
 
@@ -56,6 +56,10 @@ $(VENV)/.bench-$(PINS): $(VENV)/.installed-$(PINS)
 
 bench: $(VENV)/.bench-$(PINS)  ## measure the engine beside TRL, write docs/performance.md (40 minutes on a quiet machine)
 	@$(BIN)/python -m bench.engine $(ARGS)
+
+DATA ?= ../shared/data/evaluation
+bench-eval: install  ## measure closed-set suites beside lm-eval's own backend (DATA=folder of evaluation data)
+	@$(BIN)/python -m bench.eval_harness --data $(DATA) $(ARGS)
 
 clean:  ## remove .venv and everything built
 	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -109,7 +109,8 @@ class Local:
     async def complete(self, text: str, sampling: Sampling) -> list[Answer]:
         """Return `sampling.n` continuations of plain text, without a chat template, spaces and all.
 
-        A text that leaves no room for max_tokens (or half of the model's positions) is cut from the left.
+        A text that leaves no room for max_tokens is cut from the left; where these are more than the model's positions,
+        to half of them.
         """
         found: list[Answer] = await self._gatherer.ask(_Ask(text, sampling))
         return found
@@ -177,6 +178,9 @@ class Local:
         """Return the requests with their prompts' ids, but for those that the chat template refuses."""
         rooms = [max(self.positions - ask.item.sampling.max_tokens, self.positions // 2) for ask in asks]
         if isinstance(asks[0].item.messages, str):
+            # As the harness cuts it, so that texts compare.
+            wanted = [ask.item.sampling.max_tokens for ask in asks]
+            rooms = [self.positions - n if n < self.positions else self.positions // 2 for n in wanted]
             rows = plain.ids(self.tokenizer, [str(ask.item.messages) for ask in asks])
             rows = [row or [plain.beginning(self.tokenizer)] for row in rows]
             return [
