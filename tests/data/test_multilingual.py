@@ -109,7 +109,7 @@ def polyglot(bad=None):
             return ""
         return f"{words.get(language, '')} {variables['text'].count(' ')}"
 
-    return by_kind(translate=translate, plain=lambda m, _: m[-1].content)
+    return by_kind(translate=translate, plain=lambda m, _: f"{m[-1].content} !")
 
 
 def test_every_instruction_is_there_in_all_52_languages_and_code_is_not():

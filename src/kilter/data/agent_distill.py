@@ -10,13 +10,14 @@ from typing import Literal
 
 from kilter.data.answers import due_of, equal, final
 from kilter.data.calls import Call, Interface, fault, interfaces, listing, parsed
+from kilter.data.drafts import sound
 from kilter.data.replies import asked_of, listed, model_of
 from kilter.data.sieve import leave_out
 from kilter.data.tokens import tokenise
 from kilter.data.tool_search import Search, depth_first
 from kilter.errors import KilterError, SetAside
 from kilter.feedback.numbers import number
-from kilter.models.each import answered, each
+from kilter.models.each import each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin, Prompt
@@ -156,7 +157,7 @@ class _Agent:
         async def expand(path: Sequence[Step], tried: Sequence[Step]) -> Step | None:
             before = [step.action for step in tried]
             asked = PROMPTS("act", question=question, tools=tools, steps=list(path), tried=before, advice=advice)
-            reply = await answered(self.model, asked, self.sampling(k + len(tried)))
+            reply = await sound(self.model, asked, self.sampling(k + len(tried)))
             thought, action = step_in(reply.text)
             if action in before:
                 return None
@@ -175,7 +176,7 @@ class _Agent:
         if wrong:
             return f"error: {wrong[1]}"
         asked = PROMPTS("execute", tool=listing([self.known[call.name]])[0], call=action, steps=list(path))
-        return (await answered(self.executor, asked, self.sampling(0))).text.strip()
+        return (await sound(self.executor, asked, self.sampling(0))).text.strip()
 
     async def mixed(self, record: Prompt | Demonstration, tries: int) -> list[Demonstration]:
         """Return the trajectories of three styles that come to the record's answer."""
@@ -184,7 +185,7 @@ class _Agent:
             raise SetAside("It tells no right answer, so that no trajectory could be judged.", "no answer")
         made = []
         for k in range(tries):
-            reply = await answered(self.model, PROMPTS("think", question=question), self.sampling(k))
+            reply = await sound(self.model, PROMPTS("think", question=question), self.sampling(k))
             if equal(due, final(reply.text)):
                 made.append(self.made(record, question, [], style="cot", text=reply.text.strip()))
                 break
@@ -194,7 +195,7 @@ class _Agent:
         steps = path or []
         for k in range(1, tries + 1):
             asked = PROMPTS("reflect", question=question, steps=steps)
-            advice = (await answered(self.model, asked, self.sampling(k))).text.strip()
+            advice = (await sound(self.model, asked, self.sampling(k))).text.strip()
             path = await self.path(question, width=1, advice=advice, k=k)
             if path is not None and equal(due, finished(path)):
                 made.append(self.made(record, question, path, style="reflexion", advice=advice))
@@ -258,13 +259,13 @@ async def _calls(agent: _Agent, n: int, shown: int) -> list[Demonstration]:
 
     async def requests(tool: Interface) -> list[tuple[Interface, str]]:
         asked = PROMPTS("instructions", tool=listing([tool])[0], n=n, what="requests", about=tool.name)
-        reply = await answered(agent.model, asked, agent.sampling(0))
+        reply = await sound(agent.model, asked, agent.sampling(0))
         return [(tool, text) for text in listed(reply.text, n)]
 
     async def one(item: tuple[Interface, str]) -> Demonstration:
         tool, request = item
         near = listing(retrieved(request, tools, shown))
-        reply = await answered(agent.model, PROMPTS("call", question=request, tools=near), agent.sampling(0))
+        reply = await sound(agent.model, PROMPTS("call", question=request, tools=near), agent.sampling(0))
         call = parsed(reply.text)
         if call is None:
             raise SetAside("The reply holds no call that can be read.", "no call")

@@ -6,10 +6,11 @@ import random
 from collections.abc import Iterable
 from typing import Literal
 
+from kilter.data.drafts import sound
 from kilter.data.replies import answer_of
 from kilter.data.sieve import said
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Group, Message, Origin
@@ -68,7 +69,7 @@ def aligner(
         elif not after:
             if model is None:
                 raise KilterError("Answers of demonstrations are corrected by a model; give one, or ranked groups.")
-            reply = await answered(model, asked, sampling)
+            reply = await sound(model, asked, sampling, of=question)
             after, writer = reply.text.strip(), reply.model or model.name
         origin = Origin("aligner", PAPER, writer, (record.id,), seed, asked.version)
         if step == "correct":

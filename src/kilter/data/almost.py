@@ -7,10 +7,11 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kilter.data.drafts import sound
 from kilter.data.replies import asked_of, model_of
 from kilter.errors import KilterError, SetAside
 from kilter.formats import Stream
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Group, Origin, Prompt
@@ -99,7 +100,9 @@ def almost(
             for config in configs:
                 asked = PROMPTS("respond", messages=messages, examples=examples[: config.shots])
                 sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-                reply = await answered(writer(config.model), asked, sampling, cut=True, empty=True)
+                reply = await sound(
+                    writer(config.model), asked, sampling, cut=True, empty=True, of=messages[-1].content
+                )
                 written.append((config, reply.text.strip()))
         found = pairs(written)
         if not found:

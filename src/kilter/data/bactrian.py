@@ -6,12 +6,13 @@ import asyncio
 import re
 from collections.abc import Iterable
 
+from kilter.data.drafts import sound
 from kilter.data.languages import language_of
 from kilter.data.replies import model_of
 from kilter.data.sieve import said
 from kilter.data.translation import is_in, languages, translated
 from kilter.errors import SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.records import Demonstration, Message, Origin, Prompt
 from kilter.registry import Amount, Count, method
@@ -72,7 +73,7 @@ def bactrian(
         if language != language_of(instruction):
             parts = [(await translated(engine, part, language, greedy)).text if part else "" for part in parts]
         asked = "\n\n".join(part for part in parts if part)
-        reply = await answered(model, [Message("user", asked)], sampling)
+        reply = await sound(model, [Message("user", asked)], sampling)
         if not is_in(reply.text, language):
             raise SetAside(f"The answer is in '{language_of(reply.text)}', not in '{language}'.", "wrong language")
         meta = {"id": prompt.id, "lang": language, "mt_engine": engine.name, "source": instruction}

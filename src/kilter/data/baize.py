@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kilter.data.drafts import sound
 from kilter.data.replies import asked_of
 from kilter.data.transcript import spoken
 from kilter.errors import SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Origin, Prompt
@@ -50,7 +51,9 @@ def baize(
     async def one(prompt: Prompt) -> Demonstration:
         topic = asked_of(prompt.messages)
         asked = PROMPTS("dialogue", topic=topic, rounds=rounds, user_tag=USER, assistant_tag=ASSISTANT)
-        answer = await answered(model, asked, Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed))
+        answer = await sound(
+            model, asked, Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed), of=topic
+        )
         turns = spoken(answer.text, (USER,), (ASSISTANT,))
         if len(turns) // 2 < least:
             raise SetAside(f"The conversation has {len(turns) // 2} rounds, fewer than {least}.", "too few rounds")

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from kilter.data.drafts import sound
 from kilter.data.languages import language_of
 from kilter.data.replies import asked_of, model_of
 from kilter.data.tokens import tokenise
 from kilter.data.translation import LANGUAGES, is_in, languages
 from kilter.errors import SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin, Prompt
@@ -93,7 +94,7 @@ def bayling(
         names = {"name": LANGUAGES[target], "name_zh": _NAMES_ZH.get(target, ""), "language": target}
         asked = PROMPTS("translate", source=source, variant=variant, **names)
         turns = [asked[0]]
-        reply = await answered(model, turns, Sampling(max_tokens, temperature, seed=seed))
+        reply = await sound(model, turns, Sampling(max_tokens, temperature, seed=seed))
         if not is_in(reply.text, target):
             raise SetAside(f"The translation is in '{language_of(reply.text)}', not in '{target}'.", "wrong language")
         turns.append(Message("assistant", reply.text.strip()))
@@ -143,7 +144,7 @@ async def _revised(
     """Return a revision that meets all requirements, None where there is none after `retries` more tries."""
     for attempt in range(retries + 1):
         sampling = Sampling(max_tokens, temperature, seed=seed + 7919 * attempt)
-        reply = await answered(model, turns, sampling, empty=True)
+        reply = await sound(model, turns, sampling, empty=True)
         text = reply.text.strip()
         if text and is_in(text, target) and not broken(held, text):
             return text
@@ -164,7 +165,7 @@ async def _next(
         found = Requirement(kind)
         if kind in ("use", "avoid"):
             asked = PROMPTS("term", source=source, translation=now, kind=kind, **names)
-            reply = await answered(person, asked, Sampling(32), cut=True, empty=True)
+            reply = await sound(person, asked, Sampling(32), cut=True, empty=True)
             term = reply.text.strip().strip("\"'“”「」.。 ")
             if not term or "\n" in term or length(term) > 6:
                 continue

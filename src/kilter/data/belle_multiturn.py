@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from kilter.data.drafts import sound
 from kilter.data.languages import language_of
 from kilter.data.replies import listed, requests_in
 from kilter.data.transcript import spoken, written
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin, Prompt
@@ -58,7 +59,7 @@ async def belle_multiturn(
     async def one(item: tuple[str, tuple[str, ...]]) -> list[Demonstration]:
         topic, parents = item
         asked = PROMPTS("dialogue", topic=topic, rounds=rounds, user_tag=USER, assistant_tag=ASSISTANT)
-        answer = await answered(model, asked, sampling)
+        answer = await sound(model, asked, sampling)
         turns = spoken(answer.text, *_WAYS)
         found = language_of("\n".join(turn.content for turn in turns))
         if language and found != language:
@@ -94,7 +95,7 @@ async def _topics(model: Model, n: int, longest: int, sampling: Sampling) -> lis
     known: dict[str, None] = {}
     while len(known) < n:
         asked = PROMPTS("topics", n=min(_A_CALL, n - len(known)), longest=longest, known=list(known)[-50:], about="")
-        reply = await answered(model, asked, sampling, cut=True)
+        reply = await sound(model, asked, sampling, cut=True)
         items = listed(reply.text)
         new = [topic for topic in (items[:-1] if reply.finish_reason == "length" else items) if topic not in known]
         new = [topic for topic in new if len(topic) <= longest]

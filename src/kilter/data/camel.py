@@ -7,9 +7,10 @@ import random
 import re
 from dataclasses import dataclass
 
+from kilter.data.drafts import sound
 from kilter.data.replies import listed, model_of, requests_in
 from kilter.errors import SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin, Prompt
@@ -103,7 +104,7 @@ async def camel(
     async def one(task: Task) -> Demonstration:
         names = {"assistant_role": task.assistant_role, "user_role": task.user_role}
         asked = PROMPTS("specify", task=task.text, words=words, **names)
-        specified = (await answered(model, asked, sampling)).text.strip()
+        specified = (await sound(model, asked, sampling)).text.strip()
         turns, why, writer = await _played(model, other, {**names, "task": specified}, sampling, messages, total_tokens)
         if not turns:
             raise SetAside(f"The conversation ended before the first answer ({why}).", why)
@@ -130,7 +131,7 @@ async def _played(
     writer = assistant.name
     while True:
         asked = PROMPTS("user", history=turns, done=DONE, **roles)
-        said = await answered(user, asked, sampling, cut=True, empty=True)
+        said = await sound(user, asked, sampling, cut=True, empty=True)
         spent += said.tokens
         missing = 0 if _INSTRUCTION.search(said.text) else missing + 1
         farewells = farewells + 1 if _FAREWELL.search(said.text) else 0
@@ -144,7 +145,7 @@ async def _played(
         if why:
             return turns, why, writer
         turns = [*turns, Message("user", said.text.strip())]
-        reply = await answered(assistant, PROMPTS("assistant", history=turns, **roles), sampling, cut=True, empty=True)
+        reply = await sound(assistant, PROMPTS("assistant", history=turns, **roles), sampling, cut=True, empty=True)
         writer = reply.model or writer
         spent += reply.tokens
         farewells = farewells + 1 if _FAREWELL.search(reply.text) else 0
@@ -165,7 +166,7 @@ async def _played(
 
 
 async def _roles(model: Model, what: str, n: int, sampling: Sampling) -> list[str]:
-    reply = await answered(model, PROMPTS("roles", what=what, n=n, about=""), sampling)
+    reply = await sound(model, PROMPTS("roles", what=what, n=n, about=""), sampling)
     return listed(reply.text, n)
 
 
@@ -180,7 +181,7 @@ async def _tasks(model: Model, pairs: list[tuple[str, str]], n: int, sampling: S
             assistant_role=assistant_role,
             user_role=user_role,
         )
-        reply = await answered(model, asked, sampling)
+        reply = await sound(model, asked, sampling)
         return [Task(assistant_role, user_role, text) for text in listed(reply.text, n)]
 
     return await each(pairs, one, label=f"tasks · {model.name}")

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from kilter.data.drafts import sound
 from kilter.data.replies import model_of, sections
 from kilter.data.sieve import leave_out
 from kilter.data.vectors import vectors
 from kilter.errors import KilterError, SetAside, nearest
-from kilter.models.each import answered, each
+from kilter.models.each import each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin, Prompt
@@ -93,11 +94,11 @@ async def code_distill(
         task = draw.choice(wanted)
         shown = {"good": draw.choice(good) if good else "", "bad": draw.choice(bad) if bad else ""}
         asked = PROMPTS("generate", code=code, task=TASKS[task], **shown)
-        reply = await answered(model, asked, Sampling(max_tokens, temperature, seed=seed))
+        reply = await sound(model, asked, Sampling(max_tokens, temperature, seed=seed))
         parts = sections(reply.text, ("Instruction", "Solution"))
         told = {"instruction": parts["Instruction"], "solution": parts["Solution"]}
         check = PROMPTS("discriminate", task=TASKS[task], **told, **shown)
-        verdict = _VERDICT.findall((await answered(judge, check, Sampling(max_tokens, seed=seed))).text)
+        verdict = _VERDICT.findall((await sound(judge, check, Sampling(max_tokens, seed=seed))).text)
         if not verdict:
             raise SetAside("The discriminator says neither good nor bad.", "no verdict")
         origin = Origin("code-distill", PAPER, reply.model, (record.id,), seed, asked.version)

@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+from kilter.data.drafts import sound
 from kilter.data.replies import answer_of, asked_of, listed
 from kilter.data.sieve import leave_out, said
 from kilter.data.table import cell, rows
 from kilter.data.translation import translated
 from kilter.errors import KilterError, SetAside
 from kilter.formats.shape import Row
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin, Prompt
@@ -209,7 +210,7 @@ async def _values(
         some = draw.sample(seeds, min(3, len(seeds)))
         examples = [asked_of(seed.messages) for seed in some]
         asked = PROMPTS("value", about=about, examples=examples, n=min(10, n - len(new)), what="instructions")
-        fresh = [text for text in listed((await answered(model, asked, sampling)).text) if text not in {*known, *new}]
+        fresh = [text for text in listed((await sound(model, asked, sampling)).text) if text not in {*known, *new}]
         if not fresh:
             break
         new.update(dict.fromkeys(fresh, tuple(seed.id for seed in some)))
@@ -217,7 +218,7 @@ async def _values(
     async def one(item: tuple[str, tuple[str, ...]]) -> Demonstration:
         text, parents = item
         turn = Message("user", text)
-        reply = await answered(model, [turn], sampling)
+        reply = await sound(model, [turn], sampling)
         origin = Origin("coig", PAPER, reply.model, parents, sampling.seed, PROMPTS.version("value"))
         meta = {"part": "values", "about": about}
         return Demonstration([turn, Message("assistant", reply.text.strip())], origin=origin, meta=meta)
@@ -245,9 +246,9 @@ def _counterfactual(model: Model, source: str, rounds: int, sampling: Sampling) 
         given = {**fact, "wrong": draw.choice(sorted(others))}
         turns: list[Message] = []
         for _ in range(draw.randint(1, rounds)):
-            question = (await answered(model, PROMPTS("student", history=turns, **given), sampling)).text.strip()
+            question = (await sound(model, PROMPTS("student", history=turns, **given), sampling)).text.strip()
             turns = [*turns, Message("user", question)]
-            reply = await answered(model, PROMPTS("teacher", history=turns, **given), sampling)
+            reply = await sound(model, PROMPTS("teacher", history=turns, **given), sampling)
             turns = [*turns, Message("assistant", reply.text.strip())]
         if fact["object"] not in turns[1].content:
             raise SetAside("The teacher does not name the fact, so that nothing is corrected.", "not corrected")

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from kilter.data.drafts import sound
 from kilter.data.replies import model_of
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import answered, each
+from kilter.models.each import each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Group, Message, Origin
@@ -62,7 +63,7 @@ async def cyclealign(
         asked = PROMPTS(
             "rank", question=question, responses=record.responses, examples=shown[-examples:] if examples else []
         )
-        reply = await answered(model, asked, Sampling(max_tokens=max_tokens, seed=seed))
+        reply = await sound(model, asked, Sampling(max_tokens=max_tokens, seed=seed))
         black = ranking(reply.text, len(record.responses))
         likely = await likelihoods(white, record.prompt, record.responses)
         order = sorted(range(len(likely)), key=lambda k: -likely[k])

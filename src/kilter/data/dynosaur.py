@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from kilter.data.drafts import sound
 from kilter.data.replies import in_json
 from kilter.data.sieve import leave_out
 from kilter.data.table import cell, rows
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import answered
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin, Prompt
@@ -65,7 +65,7 @@ async def dynosaur(
     found: list[Task] = []
     for told in dict.fromkeys(("", description)):
         asked = PROMPTS("propose", fields=list(fields.items()), description=told, n=tasks)
-        reply = await answered(model, asked, Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed))
+        reply = await sound(model, asked, Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed))
         for proposal in _proposals(reply.text):
             try:
                 task = checked(proposal, set(fields), asked.version)

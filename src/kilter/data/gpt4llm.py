@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
+from kilter.data.drafts import sound
 from kilter.data.languages import language_of
 from kilter.data.replies import asked_of, model_of, together
 from kilter.data.translation import is_in, translated
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.mixed import members
 from kilter.models.protocol import Answer, Model, Sampling
 from kilter.prompts import Prompts
@@ -66,7 +67,7 @@ def gpt4llm(
             if language_of(text) != "zh":
                 text = (await translated(engine, text, "zh", greedy)).text
             turns = [*prompt.messages[:-1], Message("user", text)]
-        reply = await answered(model, turns, sampling)
+        reply = await sound(model, turns, sampling, of=text)
         if what == "chinese" and not is_in(reply.text, "zh"):
             raise SetAside(f"The answer is in '{language_of(reply.text)}', not in Chinese.", "wrong language")
         origin = Origin("gpt4llm", PAPER, reply.model, (prompt.id,), seed)
@@ -75,10 +76,10 @@ def gpt4llm(
         return Demonstration([*turns, Message("assistant", reply.text.strip())], origin=origin, meta=meta)
 
     async def compare(prompt: Prompt) -> Group:
-        replies: list[Answer] = await together(answered(who, prompt.messages, sampling) for who in several)
+        replies: list[Answer] = await together(sound(who, prompt.messages, sampling) for who in several)
         responses = [reply.text.strip() for reply in replies]
         asked = PROMPTS("compare", question=asked_of(prompt.messages), responses=responses, most=10)
-        scores = grades((await answered(rater, asked, greedy)).text, len(responses))
+        scores = grades((await sound(rater, asked, greedy)).text, len(responses))
         names = [reply.model or who.name for reply, who in zip(replies, several, strict=True)]
         return Group(
             list(prompt.messages),

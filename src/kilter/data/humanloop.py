@@ -9,11 +9,12 @@ from typing import Any
 
 from kilter.data.alpagasus import UNREAD, grade_in
 from kilter.data.baize import ASSISTANT, USER
+from kilter.data.drafts import sound
 from kilter.data.replies import asked_of
 from kilter.data.sieve import leave_out
 from kilter.data.transcript import spoken
 from kilter.errors import SetAside
-from kilter.models.each import answered, each
+from kilter.models.each import each
 from kilter.models.protocol import Model, Sampling
 from kilter.notes import tell
 from kilter.prompts import Prompts
@@ -95,7 +96,7 @@ async def humanloop(
     async def grade(record: Demonstration) -> tuple[Demonstration, float]:
         about = {"instruction": asked_of(record.messages), "response": record.messages[-1].content}
         asked = PROMPTS("grade", turns=record.messages, most=5, **about)
-        reply = await answered(model, asked, Sampling(max_tokens=256, seed=seed), cut=True)
+        reply = await sound(model, asked, Sampling(max_tokens=256, seed=seed), cut=True)
         found = grade_in(reply.text)
         if found == UNREAD:
             raise SetAside("The reply holds no grade.", "no grade")
@@ -110,7 +111,7 @@ async def humanloop(
         topic = asked_of(record.messages)
         asked = PROMPTS("dialogue", topic=topic, rounds=rounds, user_tag=USER, assistant_tag=ASSISTANT)
         sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed + k)
-        reply = await answered(model, asked, sampling)
+        reply = await sound(model, asked, sampling, of=topic)
         turns = spoken(reply.text, (USER,), (ASSISTANT,))
         origin = Origin("humanloop", None, reply.model, (record.id,), seed, asked.version)
         return Demonstration(turns, origin=origin, meta={"source": "synthetic", "review": "open"})

@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from kilter.data.drafts import sound
 from kilter.data.replies import answer_of, asked_of, grade
 from kilter.data.sieve import leave_out
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin, Prompt
@@ -103,7 +104,7 @@ def _augment(model: Model, trained: bool, sampling: Sampling):  # type: ignore[n
         if not text.strip():
             raise SetAside("Its text is empty.", "empty text")
         asked = [Message("user", text)] if trained else PROMPTS("instruct", text=text)
-        reply = await answered(model, asked, sampling)
+        reply = await sound(model, asked, sampling, of=text)
         instruction = reply.text.strip()
         if instruction in text or text.strip() in instruction:
             raise SetAside("The instruction is a part of the text, or holds all of it.", "echo")
@@ -119,7 +120,7 @@ def _curate(model: Model, least: int, iteration: int, sampling: Sampling):  # ty
     async def one(record: Demonstration | Prompt) -> Demonstration:
         response = answer_of(record.messages)
         asked = PROMPTS("rate", instruction=asked_of(record.messages), input="", response=response, most=5)
-        reply = await answered(model, asked, sampling)
+        reply = await sound(model, asked, sampling)
         score = grade(reply.text, 1, 5)
         if score < least:
             raise SetAside(f"Its grade is {score:g}.", f"grade under {least}")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from kilter.data.drafts import sound
 from kilter.data.lcs import common
 from kilter.data.novelty import rouge_l
 from kilter.data.replies import asked_of, listed, model_of
 from kilter.data.tokens import tokenise
 from kilter.errors import KilterError, SetAside
 from kilter.files import explaining, write_text
-from kilter.models.each import answered, each
+from kilter.models.each import each
 from kilter.models.protocol import Model, Sampling
 from kilter.notes import tell
 from kilter.prompts import Prompts
@@ -67,12 +68,12 @@ async def iteralign(
     found: list[Demonstration] = []
 
     async def violated(question: str, response: str) -> list[str]:
-        reply = await answered(judge, PROMPTS("violations", question=question, response=response), greedy)
+        reply = await sound(judge, PROMPTS("violations", question=question, response=response), greedy)
         said = reply.text.strip()
         return [] if said.strip(" .*\"'").casefold() in ("none", "无", "没有") else listed(said)
 
     async def look(prompt: Prompt) -> tuple[Prompt, str, list[str]]:
-        response = (await answered(model, prompt.messages, sampling)).text.strip()
+        response = (await sound(model, prompt.messages, sampling, of=asked_of(prompt.messages))).text.strip()
         return prompt, response, await violated(asked_of(prompt.messages), response)
 
     async def correct(item: tuple[Prompt, str, list[str]]) -> Demonstration:
@@ -82,7 +83,7 @@ async def iteralign(
         after, version = response, None
         if told:
             asked = PROMPTS("reflect", question=question, response=response, critique="\n".join(told))
-            after, version = (await answered(model, asked, sampling)).text.strip(), asked.version
+            after, version = (await sound(model, asked, sampling)).text.strip(), asked.version
             still = await violated(question, after)
             if still:
                 raise SetAside(f"Its answer is corrected and still breaks a rule: {still[0]}", "still violated")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from kilter.data.answers import due_of, right
+from kilter.data.drafts import sound
 from kilter.data.replies import answer_of, asked_of, model_of
 from kilter.data.sieve import leave_out
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin
@@ -60,7 +61,7 @@ async def llm2llm(
         due = due_of(record)
         if not due:
             raise SetAside("It has no answer that the student's could be compared with.", "no answer")
-        reply = await answered(pupil, record.messages[:-1], Sampling(max_tokens), cut=True, empty=True)
+        reply = await sound(pupil, record.messages[:-1], Sampling(max_tokens), cut=True, empty=True)
         return record, right(due, reply.text)
 
     examined = await each(seeds, examine, label=f"examining · {pupil.name}")
@@ -71,7 +72,7 @@ async def llm2llm(
     async def one(record: Demonstration) -> list[Demonstration]:
         question, answer = asked_of(record.messages), answer_of(record.messages)
         asked = PROMPTS("similar", question=question, answer=answer, n=n)
-        reply = await answered(model, asked, Sampling(max_tokens * n, temperature, seed=seed + round))
+        reply = await sound(model, asked, Sampling(max_tokens * n, temperature, seed=seed + round), of=question)
         origin = Origin("llm2llm", PAPER, reply.model, (record.id,), seed, asked.version)
         return [
             Demonstration(

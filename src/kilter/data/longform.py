@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
+from kilter.data.drafts import sound
 from kilter.data.languages import language_of
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin, Prompt
@@ -66,7 +67,7 @@ def longform(
         [style] = draw.choices(STYLES, weights)
         told = draw.random() < length
         asked = PROMPTS("instruct", text=text, style=style)
-        reply = await answered(model, asked, Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed))
+        reply = await sound(model, asked, Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed), of=text)
         instruction = reply.text.strip().strip('"“”')
         if not instruction or text.strip().startswith(instruction) or text.strip() in instruction:
             raise SetAside("The instruction is the text, or its beginning, once more.", "echo")

@@ -12,9 +12,10 @@ from pydantic import Field
 
 from kilter import sandbox
 from kilter.data.answers import due_of, equal, final, right, value
+from kilter.data.drafts import sound
 from kilter.data.replies import asked_of, model_of
 from kilter.errors import SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin, Prompt
@@ -149,7 +150,7 @@ class _Maker:
             return await self._backward(record, question, due)
         if self.way == "rephrase":
             asked = PROMPTS("rephrase", instruction=question)
-            question = (await answered(self.model, asked, self._sampling(0))).text.strip()
+            question = (await sound(self.model, asked, self._sampling(0))).text.strip()
         if self.way in ("program", "interleaved"):
             return await self._programs(record, question, due)
         solutions = await self._solutions(question, due)
@@ -165,7 +166,7 @@ class _Maker:
         """Return the different solutions that come to `due`; raise SetAside where none does."""
         found: dict[str, None] = {}
         for k in range(self.samples):
-            reply = await answered(self.model, PROMPTS("solve", question=question), self._sampling(k))
+            reply = await sound(self.model, PROMPTS("solve", question=question), self._sampling(k))
             if right(due, reply.text):
                 found[reply.text.strip()] = None
         if not found:
@@ -176,7 +177,7 @@ class _Maker:
         text = question
         if self.way == "self-verification":
             asked = PROMPTS("declare", question=question, answer=due)
-            text = (await answered(self.model, asked, self._sampling(0))).text.strip()
+            text = (await sound(self.model, asked, self._sampling(0))).text.strip()
         numbers = {found.number for found in hidden(question)}
         masked = [found for found in hidden(text) if found.number in numbers]
         if not masked:
@@ -198,11 +199,11 @@ class _Maker:
     async def _evolved(self, record: Prompt | Demonstration, question: str) -> list[Demonstration]:
         operation = "deepen" if self.way == "harder" else "simplify"
         asked = PROMPTS("evolve", instruction=question, operation=operation)
-        new = (await answered(self.model, asked, self._sampling(0))).text.strip()
+        new = (await sound(self.model, asked, self._sampling(0))).text.strip()
         if new == question:
             raise SetAside("The exercise comes back as it was.", "unchanged")
         count = max(3, self.samples)
-        replies = [await answered(self.model, PROMPTS("solve", question=new), self._sampling(k)) for k in range(count)]
+        replies = [await sound(self.model, PROMPTS("solve", question=new), self._sampling(k)) for k in range(count)]
         found = [(final(reply.text), reply.text.strip()) for reply in replies]
         keys = [str(value(answer) if value(answer) is not None else answer.casefold()) for answer, _ in found]
         [(key, most)] = Counter(keys).most_common(1)
@@ -225,7 +226,7 @@ class _Maker:
     async def _program(self, question: str, k: int, model: Model | None = None) -> tuple[str, str]:
         """Return a program, and the last line that it prints; "" where it did not end."""
         asked = PROMPTS("program", question=question)
-        reply = await answered(model or self.model, asked, self._sampling(k))
+        reply = await sound(model or self.model, asked, self._sampling(k))
         code = _CODE.findall(reply.text)
         return reply.text.strip(), final(await self._printed(code[0])) if code else ""
 
@@ -234,7 +235,7 @@ class _Maker:
         steps: list[dict[str, str]] = []
         for _ in range(_ROUNDS):
             asked = PROMPTS("interleave", question=question, steps=steps)
-            text = (await answered(self.model, asked, self._sampling(k))).text.strip()
+            text = (await sound(self.model, asked, self._sampling(k))).text.strip()
             code = _CODE.findall(text)
             if not code:
                 whole = [f"{step['text']}\n```output\n{step['output']}\n```" for step in steps]
@@ -251,8 +252,8 @@ class _Maker:
             else str(record.meta.get("solution", ""))
         )
         asked = PROMPTS("augment", question=question, solution=told)
-        solution = (await answered(self.model, asked, self._sampling(0))).text.strip()
-        new = (await answered(self.model, PROMPTS("ask", text=solution), self._sampling(0))).text.strip()
+        solution = (await sound(self.model, asked, self._sampling(0))).text.strip()
+        new = (await sound(self.model, PROMPTS("ask", text=solution), self._sampling(0))).text.strip()
         _, output = await self._program(new, 0, self.verifier)
         if not equal(final(solution), output):
             raise SetAside(

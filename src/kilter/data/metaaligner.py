@@ -6,10 +6,11 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from kilter.data.drafts import sound
 from kilter.data.replies import answer_of
 from kilter.data.sieve import leave_out, said
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Group, Message, Origin
@@ -76,7 +77,7 @@ def metaaligner(
         response = answer_of(record.messages)
         told = [texts[name] for name in names]
         asked = PROMPTS("correct", question=said(record, "prompt"), response=response, objectives=told)
-        reply = await answered(corrector, asked, Sampling(max_tokens=max_tokens, seed=seed))
+        reply = await sound(corrector, asked, Sampling(max_tokens=max_tokens, seed=seed), of=response)
         origin = Origin("metaaligner", PAPER, reply.model, (record.id,), seed, asked.version)
         meta = {**record.meta, "step": "correct", "objectives": names, "before": response}
         return Demonstration(

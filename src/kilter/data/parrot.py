@@ -6,11 +6,12 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from kilter.data.drafts import sound
 from kilter.data.replies import answer_of, asked_of, model_of
 from kilter.data.safer_instruct import says_yes
 from kilter.data.sieve import leave_out
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Group, Message, Origin, Prompt
@@ -95,11 +96,11 @@ def _dialogues(
     async def one(record: Demonstration | Prompt) -> Demonstration:
         turns = [Message("user", asked_of([m for m in record.messages if m.role == "user"][:1]))]
         while True:
-            reply = await answered(model, turns, sampling)
+            reply = await sound(model, turns, sampling, of=turns[-1].content)
             turns.append(Message("assistant", reply.text.strip()))
             if len(turns) >= 2 * rounds:
                 break
-            question = await answered(asker, PROMPTS("asker", history=turns, topic=""), sampling)
+            question = await sound(asker, PROMPTS("asker", history=turns, topic=""), sampling)
             turns.append(Message("user", question.text.strip()))
         origin = Origin("parrot", PAPER, reply.model, (record.id,), sampling.seed, PROMPTS.version("asker"))
         return Demonstration(turns, origin=origin, meta={"step": "dialogues", "rounds": rounds})
@@ -120,10 +121,10 @@ def _negatives(
         made = []
         for cause in random.Random(f"parrot {sampling.seed} {record.id}").sample(causes, len(causes)):
             if cause == "neglect":
-                bad = await answered(model, [history[-1]], sampling)
+                bad = await sound(model, [history[-1]], sampling)
             else:
                 asked = PROMPTS("negative", history=history, cause=cause, question=history[-1].content, response=good)
-                bad = await answered(model, asked, sampling)
+                bad = await sound(model, asked, sampling)
             text = bad.text.strip()
             if text == good.strip():
                 continue

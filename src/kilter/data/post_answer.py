@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kilter.data.drafts import sound
 from kilter.data.languages import language_of
 from kilter.data.replies import asked_of, model_of
 from kilter.data.translation import is_in, languages, translated
 from kilter.errors import SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.records import Demonstration, Message, Origin, Prompt
 from kilter.registry import Amount, Count, method
@@ -56,7 +57,7 @@ def post_answer(
             if spoken != language:
                 text = (await translated(engine, source, language, greedy)).text
             turns = [*prompt.messages[:-1], Message("user", text)]
-            reply = await answered(model, turns, sampling)
+            reply = await sound(model, turns, sampling)
             if not is_in(reply.text, language):
                 raise SetAside(f"The answer is in '{language_of(reply.text)}', not in '{language}'.", "wrong language")
             made.append(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kilter.data.drafts import sound
 from kilter.data.languages import language_of
 from kilter.data.post_answer import told
 from kilter.data.replies import asked_of, model_of
 from kilter.data.translation import languages, translated
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.records import Demonstration, Message, Origin, Prompt
 from kilter.registry import Amount, Count, method
@@ -48,7 +49,7 @@ def post_translate(
 
     async def one(prompt: Prompt) -> list[Demonstration]:
         source = asked_of(prompt.messages)
-        reply = await answered(model, prompt.messages, sampling)
+        reply = await sound(model, prompt.messages, sampling)
         spoken = language_of(source)
         made = []
         for language in wanted:

@@ -6,6 +6,7 @@ A reply that does not have the form raises SetAside, so that nothing half-read g
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import re
 from collections.abc import Awaitable, Iterable, Sequence
@@ -18,6 +19,7 @@ from kilter.records import Message, Prompt
 
 _ITEM = re.compile(r"^\s*(?:\(?\d{1,3}[.):、．）]|[-*•])\s*(.+?)\s*$", re.MULTILINE)
 _FENCE = re.compile(r"```(?:\w+)?\s*\n(.*?)```", re.DOTALL)
+_TRIES = 50  # brackets at which JSON may begin: a text of nothing else is none
 _BOLD = re.compile(r"^\*\*(.+)\*\*$")
 
 
@@ -57,12 +59,11 @@ def in_json(text: str) -> Any:
     """Return the first JSON object or array in `text`, fenced or not; raise SetAside where none can be read."""
     decoder = json.JSONDecoder()
     for part in (*_FENCE.findall(text), text):
-        for start in (match.start() for match in re.finditer(r"[\[{]", part)):
+        for found in itertools.islice(re.finditer(r"[\[{]", part), _TRIES):
             try:
-                return decoder.raw_decode(part, start)[0]
+                return decoder.raw_decode(part, found.start())[0]
             except (ValueError, RecursionError):
-                if start > 2000:  # what comes so late belongs to no answer in JSON
-                    break
+                continue
     raise SetAside("The answer holds no JSON that can be read.", "broken JSON")
 
 

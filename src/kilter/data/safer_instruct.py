@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from kilter.data.drafts import sound
 from kilter.data.replies import answer_of, model_of
 from kilter.data.sieve import leave_out
 from kilter.errors import SetAside
 from kilter.feedback.parsers import parse
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Group, Message, Origin
@@ -49,7 +50,7 @@ async def safer_instruct(
 
     async def induce(record: Demonstration) -> tuple[Demonstration, str]:
         text = answer_of(record.messages)
-        instruction = (await answered(inducer, PROMPTS("reverse", text=text), greedy)).text.strip()
+        instruction = (await sound(inducer, PROMPTS("reverse", text=text), greedy)).text.strip()
         if not await says_yes(filter_, PROMPTS("fits", question=instruction, response=text), seed):
             raise SetAside("The text is no answer to the instruction that was induced from it.", "does not fit")
         return record, instruction
@@ -69,7 +70,7 @@ async def safer_instruct(
         record, instruction = item
         asked = PROMPTS("expert", question=instruction)
         sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-        reply = await answered(model, asked, sampling)
+        reply = await sound(model, asked, sampling, of=instruction)
         text = reply.text.strip()
         if not await says_yes(filter_, PROMPTS("safe", question=instruction, response=text), seed):
             raise SetAside("The expert's answer is not safe.", "unsafe")
@@ -85,7 +86,7 @@ async def safer_instruct(
 
 async def says_yes(model: Model, asked: list[Message], seed: int = 0) -> bool:
     """Ask a question of yes or no; raise SetAside where the reply is neither."""
-    reply = await answered(model, asked, Sampling(max_tokens=64, seed=seed), cut=True)
+    reply = await sound(model, asked, Sampling(max_tokens=64, seed=seed), cut=True)
     found = parse("yes-no", reply.text)
     if not found.ok:
         raise SetAside(f"The reply is neither yes nor no: {reply.text[:60]!r}.", "no verdict")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from kilter.data.drafts import sound
 from kilter.data.replies import answer_of
 from kilter.data.sieve import said
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin
@@ -64,7 +65,7 @@ def selfee(
         while True:
             about = {"question": question, "response": output}
             asked = PROMPTS("critique", words=critique_words, **about)
-            reply = await answered(model, asked, Sampling(critique_tokens, temperature, seed=seed), cut=True)
+            reply = await sound(model, asked, Sampling(critique_tokens, temperature, seed=seed), cut=True)
             feedback, writer = reply.text.strip(), reply.model or writer
             enough = needless(feedback)
             if enough and len(outputs) < forced:
@@ -73,7 +74,9 @@ def selfee(
             if enough or len(outputs) > max(iterations, forced):
                 break
             asked = PROMPTS("revise", critique=feedback, words=revision_words, **about)
-            output = (await answered(model, asked, Sampling(revision_tokens, temperature, seed=seed))).text.strip()
+            output = (
+                await sound(model, asked, Sampling(revision_tokens, temperature, seed=seed), of=question)
+            ).text.strip()
         meta = {**record.meta, "iteration": len(outputs) - 1, "outputs": outputs, "iteration_truncated": not enough}
         origin = Origin("selfee", PAPER, writer, (record.id,), seed, asked.version)
         return Demonstration([*record.messages[:-1], Message("assistant", output)], origin=origin, meta=meta)

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from kilter.data.drafts import sound
 from kilter.data.replies import listed, model_of, requests_in
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
 from kilter.records import Demonstration, Message, Origin, Prompt
@@ -137,7 +138,7 @@ async def ultrachat(
         rounds = random.Random(f"ultrachat {seed} {i}").randint(low, high)
         turns = [Message("user", opening.text)]
         while True:
-            reply = await answered(model, turns, sampling)
+            reply = await sound(model, turns, sampling, of=turns[-1].content)
             turns.append(Message("assistant", reply.text.strip()))
             if len(turns) == 2 * rounds:
                 break
@@ -151,7 +152,7 @@ async def ultrachat(
 
 async def next_turn(person: Model, history: Sequence[Message], sampling: Sampling) -> str:
     """Return what the person says next; raise SetAside where it is what an assistant would say."""
-    said = (await answered(person, PROMPTS("user", history=list(history)), sampling)).text.strip()
+    said = (await sound(person, PROMPTS("user", history=list(history)), sampling)).text.strip()
     if _NO_PERSON.search(said):
         raise SetAside(f"The model that plays the person speaks as an assistant: {said[:80]!r}.", "person speaks as AI")
     return said
@@ -169,7 +170,7 @@ class _Maker:
         async def one(item: tuple[str, tuple[str, ...]] | Opening) -> list[Opening]:
             opening = item if isinstance(item, Opening) else Opening(item[0], item[0], item[1])
             asked = PROMPTS(name, about=opening.text, topic=opening.about, n=n, what=name)
-            reply = await answered(self._model, asked, self._sampling)
+            reply = await sound(self._model, asked, self._sampling)
             about = opening.text if name != "expand" else opening.about
             return [Opening(text, about, opening.parents) for text in listed(reply.text, n)]
 
@@ -184,7 +185,7 @@ class _Maker:
             i, opening = item
             if i not in chosen:
                 return opening
-            reply = await answered(self._model, PROMPTS("detail", task=opening.text, words=80), self._sampling)
+            reply = await sound(self._model, PROMPTS("detail", task=opening.text, words=80), self._sampling)
             return Opening(reply.text.strip(), opening.about, opening.parents)
 
         return await each(list(enumerate(openings)), one, label=f"details · {self._model.name}")
@@ -197,7 +198,7 @@ class _Maker:
 
         async def one(item: tuple[int, tuple[str, tuple[str, ...]]]) -> list[Opening]:
             i, (text, parents) = item
-            reply = await answered(self._model, PROMPTS("requests", about=text, n=n, what="requests"), self._sampling)
+            reply = await sound(self._model, PROMPTS("requests", about=text, n=n, what="requests"), self._sampling)
             joined = [
                 PROMPTS("material", text=text, request=request, variant=(variants[i] + k) % _VARIANTS)[0].content
                 for k, request in enumerate(listed(reply.text, n))

@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from kilter.data.drafts import sound
 from kilter.data.replies import grade, model_of, together
 from kilter.errors import SetAside
-from kilter.models.each import Each, answered, each
+from kilter.models.each import Each, each
 from kilter.models.mixed import members
 from kilter.models.protocol import Model, Sampling
 from kilter.prompts import Prompts
@@ -102,7 +103,7 @@ def ultrafeedback(
         async def answer(k: int, who: Model, wording: str) -> tuple[str, str]:
             asked = PROMPTS("answer", principle=wording, messages=prompt.messages)
             sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed + k)
-            reply = await answered(who, asked, sampling)
+            reply = await sound(who, asked, sampling, of=question)
             return reply.text.strip(), reply.model or who.name
 
         answers = await together(answer(k, who, wording) for k, (who, _, wording) in enumerate(plans))
@@ -174,10 +175,10 @@ async def _aspect(
     rater: Model, name: str, question: str, responses: list[str], sampling: Sampling
 ) -> list[dict[str, Any]]:
     asked = PROMPTS("aspect", question=question, responses=responses, aspect=name, meaning=ASPECTS[name])
-    return ratings((await answered(rater, asked, sampling)).text, len(responses))
+    return ratings((await sound(rater, asked, sampling)).text, len(responses))
 
 
 async def _overall(rater: Model, question: str, response: str, sampling: Sampling) -> tuple[str, float]:
     asked = PROMPTS("overall", question=question, response=response, history="", reference="")
-    text = (await answered(rater, asked, sampling)).text
+    text = (await sound(rater, asked, sampling)).text
     return text.strip(), grade(text, 1, 10)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Literal
 
+from kilter.data.drafts import sound
 from kilter.data.languages import language_of
 from kilter.data.replies import listed
 from kilter.data.sieve import leave_out, said
@@ -101,7 +102,7 @@ async def _written(model: Model, task: str, names: list[str], n: int, sampling: 
         asked = PROMPTS("sample", task=task, label=label, n=count, avoid=others)
         # Equal requests would be one: the seed tells the calls of a class apart.
         told = Sampling(sampling.max_tokens, sampling.temperature, seed=sampling.seed + start)
-        reply = await answered(model, asked, told)
+        reply = await sound(model, asked, told)
         origin = Origin("zeroshotaug", PAPER, reply.model, (), sampling.seed, asked.version)
         return [_labelled(text, label, "zero-shot", origin) for text in listed(reply.text, count)]
 

@@ -140,8 +140,8 @@ async def answered(
 ) -> Answer:
     """Return the one answer of `model`; raise SetAside for one that cannot be used.
 
-    That is one that holds nothing, that was cut off at max_tokens (unless `cut` or `empty` allow it), or of which the
-    server kept a part back.
+    That is one that holds nothing, that was cut off at max_tokens (unless `cut` or `empty` allow it), of which the
+    server kept a part back, or that is no text.
     """
     [answer] = await model.ask(messages, sampling)
     if answer.finish_reason == "filter":
@@ -152,6 +152,10 @@ async def answered(
         )
     if not answer.text.strip() and not empty:
         raise SetAside("The answer is empty; ask otherwise or another model.", "empty")
+    try:
+        answer.text.encode()
+    except UnicodeEncodeError:
+        raise SetAside("The answer holds half of a surrogate pair, which is no character.", "broken text") from None
     return answer
 
 
