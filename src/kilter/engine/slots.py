@@ -42,7 +42,6 @@ class Slots:
         """`shared`: prompts stand on a shelf, for several sequences each."""
         self.rows = rows
         self.capacity = 0
-        self.used = 0  # of the capacity, what any slot uses
         self.device = device = model.get_input_embeddings().weight.device
         self.windows: set[int | None] = set()  # sliding windows that layers asked for
         self.layers: Front = {}  # keys and values [rows, Hkv, capacity, D]
@@ -112,16 +111,15 @@ class Slots:
         return logits[:, -1]
 
     def fit(self, length: int) -> None:
-        """Make every slot wide enough for `length` tokens beside those on the shelf, and at most about twice as wide.
+        """Make every slot wide enough for `length` tokens beside those on the shelf, and not much wider.
 
-        Of the width only `used` is looked at, which grows by steps: products of new shapes cost something too.
+        It grows by steps, as products of new shapes cost something too. All of the width is looked at: a product over a
+        part of each slot would first be copied together, and that for every token.
         """
-        length += self.ahead
-        needed = -(-length // GROWTH) * GROWTH
-        self.used = min(needed, self.capacity)
-        if length <= self.capacity <= 2 * length + GROWTH:
+        needed = -(-(length + self.ahead) // GROWTH) * GROWTH
+        if needed <= self.capacity <= needed + GROWTH:
             return
-        before, self.capacity, self.used = self.capacity, needed + length // 4, needed
+        before, self.capacity = self.capacity, needed
         before = min(before, self.capacity)
         for layer, pair in self.layers.items():
             wider = []
@@ -165,7 +163,7 @@ class Slots:
             self._places[len(first)] = first + self._column.repeat_interleave(key.shape[1])
         for slots, new in ((keys, key), (values, value)):
             slots.view(-1, slots.shape[-1]).index_copy_(0, self._places[len(key) * key.shape[1]], new.flatten(0, 2))
-        return self._look(query.to(value.dtype), keys[:, :, : self.used], values[:, :, : self.used], layer, rest)
+        return self._look(query.to(value.dtype), keys, values, layer, rest)
 
     def _layer(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Return the slots of a layer; the first keys and values [Hkv, T, D] that come tell their shape."""
@@ -206,9 +204,9 @@ class Slots:
         return out
 
     def _bias(self, window: int | None) -> Tensor:
-        """Return [rows, used (+ the shelf's width)]: 0 for keys that a slot's new token sees, -inf for the others."""
+        """Return [rows, capacity (+ the shelf's width)]: 0 for keys that a slot's new token sees, else -inf."""
         if window not in self._biases:
-            column = torch.arange(self.used, device=self.device)
+            column = torch.arange(self.capacity, device=self.device)
             hidden = column > self._column[:, None]
             earliest = None if window is None else (self.lengths - window + 1)[:, None]
             if earliest is not None:
