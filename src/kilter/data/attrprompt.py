@@ -70,7 +70,10 @@ async def attrprompt(
         names = _names(attributes)
         if not names:
             asked = PROMPTS("attributes", task=task, labels=classes, count=n_attributes)
-            [names] = await each([0], _listing(model, asked, n_attributes), label=f"attributes · {model.name}")
+            named = await each([0], _listing(model, asked, n_attributes), label=f"attributes · {model.name}")
+            if not named:
+                raise KilterError("The model named no attribute; give their names with attributes=A,B.")
+            names = named[0]
         table = await _values(model, task, classes, names, _names(of_class), values)
 
     async def one(k: int) -> Demonstration:

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from kilter.data.answers import due_of, equal
-from kilter.data.drafts import sound
-from kilter.data.replies import asked_of
+from kilter.data.drafts import alone, sound
 from kilter.data.table import cell, rows
 from kilter.errors import KilterError, SetAside
 from kilter.models.each import Each, each
@@ -51,7 +50,7 @@ def cot(
     shown = _examples(examples) if way == "few-shot" else []
 
     async def one(record: Prompt | Demonstration) -> Demonstration:
-        question = asked_of(record.messages)
+        question = alone(record.messages)
         asked = PROMPTS("few_shot" if shown else "steps", question=question, examples=shown)
         reasoned = await sound(model, asked, Sampling(max_tokens, temperature, seed=seed), of=question)
         rationale = reasoned.text.strip()

@@ -18,7 +18,6 @@ from kilter.formats.instructions import joined
 from kilter.models.each import answered, each
 from kilter.models.protocol import Answer, Model, Sampling
 from kilter.notes import tell
-from kilter.prompts import Asked
 from kilter.records import Demonstration, Message, Origin, Prompt
 from kilter.store import rejects
 
@@ -91,7 +90,7 @@ def tidied(text: str) -> str:
 
 
 async def sound(
-    model: Model, asked: Asked, sampling: Sampling, *, of: str = "", cut: bool = False, empty: bool = False
+    model: Model, asked: Sequence[Message], sampling: Sampling, *, of: str = "", cut: bool = False, empty: bool = False
 ) -> Answer:
     """Return the answer; raise SetAside for one that cannot be used.
 
@@ -102,10 +101,13 @@ async def sound(
     most = 2000 + 32 * sampling.max_tokens
     if len(answer.text) > most:
         raise SetAside(f"The answer has {len(answer.text):,} characters, which is no answer any more.", "too long")
-    for message in asked:
-        told = message.content.strip()
-        if message.role == "user" and len(told) >= 40 and told in answer.text:
-            raise SetAside("The answer repeats the question word by word.", "prompt repeated")
+    rest = answer.text
+    for told in (message.content.strip() for message in asked if message.role != "assistant"):
+        if len(told) >= 40 and told in answer.text:
+            rest = ""
+        rest = rest.replace(told, "") if told else rest
+    if answer.text.strip() and not rest.strip():
+        raise SetAside("The answer repeats the question word by word.", "prompt repeated")
     there, here = script(of), script(answer.text)
     if there and here and there != here and "```" not in answer.text and not _ELSEWHERE.search(of):
         raise SetAside(f"The request is in {there} letters and the answer in {here}.", "wrong language")
@@ -144,6 +146,18 @@ def script(text: str, letters: int = LETTERS) -> str:
     return name if name == "CJK" else name.capitalize()
 
 
+def alone(messages: Sequence[Message]) -> str:
+    """Return what is asked in one user's turn; raise SetAside where there is more, which would be lost.
+
+    An answer at the end does not count.
+    """
+    turns = messages[:-1] if messages and messages[-1].role == "assistant" else messages
+    if len(turns) > 1:
+        why = "It has earlier turns or a system message, and this method asks with one request alone."
+        raise SetAside(why, "several turns")
+    return asked_of(turns)
+
+
 def seeds_of(records: Sequence[Prompt | Demonstration]) -> list[Prompt | Demonstration]:
     """Return the seeds that can be shown, each instruction once; the others go to the rejects.
 
@@ -152,7 +166,7 @@ def seeds_of(records: Sequence[Prompt | Demonstration]) -> list[Prompt | Demonst
     found: dict[str, Prompt | Demonstration] = {}
     for record in records:
         try:
-            asked_of(record.messages)
+            alone(record.messages)
         except SetAside as why:
             leave_out(record, why.rule, str(why))
             continue

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from kilter.data.drafts import sound
-from kilter.data.replies import asked_of
+from kilter.data.drafts import alone, sound
 from kilter.errors import SetAside
 from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
@@ -57,7 +56,7 @@ def dromedary(
     """
 
     async def one(prompt: Prompt) -> Demonstration:
-        request = asked_of(prompt.messages)
+        request = alone(prompt.messages)
         asked = PROMPTS("think", question=request, rules=list(RULES))
         sampling = Sampling(max_tokens, temperature, seed=seed, stop=(f"\n{NEXT}",))
         answer = await sound(model, asked, sampling, of=request)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
-from kilter.data.drafts import Batch, settled, sound
-from kilter.data.replies import asked_of
+from kilter.data.drafts import Batch, alone, settled, sound
 from kilter.data.tokens import tokenise
 from kilter.errors import SetAside
 from kilter.models.each import each
@@ -105,7 +105,7 @@ class Course:
         now: list[Evolved] = []
         for record in records:
             try:
-                now.append(Evolved(asked_of(record.messages), record.id, "", "", 0))
+                now.append(Evolved(alone(record.messages), record.id, "", "", 0))
             except SetAside as why:
                 now += settled([Batch(dropped=[(record, why.rule, str(why))])])
         made: list[Demonstration] = []
@@ -167,6 +167,8 @@ def eliminated_before(before: str, after: str, operation: str, most_words: int) 
     """Return why an evolved instruction is given up before anybody answers it: rule and sentence; None to keep it."""
     if " ".join(before.split()).casefold() == " ".join(after.split()).casefold():
         return "no information gain", "It is what it was before."
+    if unicodedata.category(after[0])[0] not in "LN" and unicodedata.category(before.strip()[0])[0] in "LN":
+        return "first character", f"It begins with {after[0]!r}, and what it comes from with a letter."
     copied = SCAFFOLD.search(after)
     if copied and not SCAFFOLD.search(before):
         return "scaffold", f"It has copied {copied[0]!r} from what it was asked with."

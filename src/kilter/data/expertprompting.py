@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from kilter.data.drafts import sound
-from kilter.data.replies import asked_of
+from kilter.data.drafts import alone, sound
 from kilter.errors import SetAside
 from kilter.models.each import Each, each
 from kilter.models.protocol import Model, Sampling
@@ -50,7 +49,7 @@ def expertprompting(
     """
 
     async def one(prompt: Prompt) -> Demonstration:
-        request = asked_of(prompt.messages)
+        request = alone(prompt.messages)
         identity = GENERIC
         if not generic:
             described = await sound(model, PROMPTS("identity", instruction=request), Sampling(256), of=request)

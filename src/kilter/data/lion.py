@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from kilter.data.drafts import Batch, fault, grow, settled, sound, tidied
+from kilter.data.drafts import Batch, alone, fault, grow, settled, sound, tidied
 from kilter.data.novelty import Novel
 from kilter.data.replies import asked_of, model_of
 from kilter.errors import KilterError, SetAside
@@ -90,7 +90,7 @@ async def lion(
     greedy = Sampling(max_tokens)
 
     async def one(prompt: Prompt) -> Judged:
-        question = asked_of(prompt.messages)
+        question = alone(prompt.messages)
         asked = PROMPTS("answer", question=question)
         best = (await sound(model, asked, greedy, of=question)).text.strip()
         own = (await sound(pupil, asked, greedy, cut=True, empty=True)).text.strip()

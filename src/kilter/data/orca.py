@@ -97,8 +97,8 @@ def sample(records: list[Prompt], collection: str, share: float, seed: int) -> l
     of: dict[str, list[int]] = defaultdict(list)
     names: dict[int, str] = {}
     for k, record in enumerate(records):
-        if sum(message.role != "system" for message in record.messages) != 1:
-            leave_out(record, "not zero-shot", "It has examples or earlier turns, and Orca asks without.")
+        if len(record.messages) != 1:
+            leave_out(record, "not zero-shot", "It has examples, earlier turns or a system message; Orca asks without.")
             continue
         name = str(record.meta.get(collection, (record.meta.get("extra") or {}).get(collection)) or "other").lower()
         of[name].append(k)
