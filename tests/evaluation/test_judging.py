@@ -63,6 +63,13 @@ def test_ratings_are_averaged_and_told_by_category():
     assert "Rating" in found.samples[0]["judgements"][0]["text"]
 
 
+def test_ratings_that_are_all_1_are_no_share_of_anything():
+    found = evaluate(model(constant=1), numbered(4), judge=Planted(worth), probes=0)
+    score = found.measures["score"]
+    assert (score.value, score.low, score.high) == (1, 1, 1)
+    assert found.measures["category:odd"].low == 1
+
+
 def test_a_model_compared_with_itself_wins_half_and_the_better_one_wins():
     prompts = numbered(12)
     same = evaluate(model(constant=5), prompts, judge=Planted(worth), baseline=model(constant=5, name="n"))

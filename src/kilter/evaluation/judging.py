@@ -23,9 +23,9 @@ from kilter.errors import KilterError, SetAside
 from kilter.evaluation import probes, scoring
 from kilter.evaluation.probes import Rate
 from kilter.evaluation.questions import IDS, Item
-from kilter.evaluation.result import Evaluation
+from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import Row, read
-from kilter.evaluation.statistics import summarize
+from kilter.evaluation.statistics import clusters_of, interval, summarize, weights_of
 from kilter.feedback.judge import Case, Judge, Judgement, case_of
 from kilter.models.each import each
 from kilter.models.load import load
@@ -34,6 +34,7 @@ from kilter.records import Message
 from kilter.registry import Amount, Count, Whole
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+SCALED = ("category:", "skill:", "ability:", "difficulty:", "domain:", "turn_")  # parts of a rating, on its scale
 RESPONSES = ("response", "output", "answer", "text", "responses", "choices", "turns")
 
 
@@ -215,7 +216,7 @@ def evaluated(
 ) -> Evaluation:
     """Return judged samples as an evaluation. Raises KilterError where none of them has a verdict."""
     notes = [*notes, *scoring.unread(samples)]
-    measures = summarize(samples)
+    measures = summarize(samples) | _of_ratings(samples)
     if not any(not measure.startswith("judge:") for measure in measures):
         why = f": {notes[-1]}" if notes else "; look at what was left out."
         raise KilterError(f"No answer has a verdict that can be read{why}")
@@ -223,6 +224,22 @@ def evaluated(
     last.sort(key=lambda measure: scoring.TOLD.index(measure) if measure in scoring.TOLD else len(scoring.TOLD))
     order = [*(measure for measure in measures if measure not in last), *last]
     return Evaluation(name, {measure: measures[measure] for measure in order}, samples, suite, seed, [*notes])
+
+
+def _of_ratings(samples: Sequence[Row]) -> dict[str, Measure]:
+    """Return the measures of ratings that happen to be 0 and 1 only, which elsewhere are shares of a whole."""
+    rated = [s for s in samples if s.get("scoring") in ("rated", "skills", "level") and s.get("scale") != [0, 1]]
+    names = dict.fromkeys(
+        name for s in rated for name in s["outcomes"] if name in ("score",) or name.startswith(SCALED)
+    )
+    found = {}
+    for name in names:
+        part = [s for s in rated if name in s["outcomes"]]
+        if {s["outcomes"][name] for s in part} <= {0.0, 1.0}:
+            # Of twice the values nobody would take them for shares.
+            twice = interval([2 * s["outcomes"][name] for s in part], clusters_of(part), weights=weights_of(part, name))
+            found[name] = Measure(twice.value / 2, twice.low / 2, twice.high / 2, twice.n)
+    return found
 
 
 async def conversation(model: Model, item: Item, sampling: Sampling) -> list[str]:

@@ -96,3 +96,43 @@ def set_question(ask: Request) -> str:
 def further_question(ask: Request) -> str:
     """Variables: `topic`, `question`, `response`. Another question that the teacher knows the answer to."""
     return set_question(ask)
+
+
+@kind("evaluation-steps")
+def evaluation_steps(ask: Request) -> str:
+    """Variable: `criterion`. The steps of an evaluation, as a numbered list."""
+    return f"1. Read the text.\n2. Weigh its {ask['criterion']}.\n3. Give a score."
+
+
+@kind("summarise")
+def summarise(ask: Request) -> str:
+    """Variable: `said`, a list of who and what. What they said, in one sentence each."""
+    told = [str(text).strip().splitlines() for _, text in ask.variables.get("said") or []]
+    return " ".join(lines[-1] for lines in told if lines) or "Nothing was said."
+
+
+@kind("facts")
+def facts(ask: Request) -> str:
+    """Variable: `sentence`. Its facts, one a line after a dash: the teacher takes a sentence for one fact."""
+    return f"- {ask['sentence'].strip()}"
+
+
+@kind("true-or-false")
+def true_or_false(ask: Request) -> str:
+    """Variables: `fact`, `passages`. Whether the passages say the fact: "True" or "False"."""
+    return "True" if said_in(ask["fact"], " ".join(ask.list("passages"))) != ask.wrong else "False"
+
+
+@kind("supports")
+def supports(ask: Request) -> str:
+    """Variables: `context`, `claim`. Whether the context holds the claim: "Yes" or "No"."""
+    return "Yes" if said_in(ask["claim"], ask["context"]) != ask.wrong else "No"
+
+
+def said_in(fact: str, text: str) -> bool:
+    """Return whether all of a fact's words stand in a text."""
+    return bool(fact.strip()) and set(_plain(fact).split()) <= set(_plain(text).split())
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isalnum() else " " for c in text.casefold())
