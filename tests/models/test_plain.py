@@ -9,8 +9,12 @@ import torch
 
 from kilter.errors import SetAside
 from kilter.models import plain
+from kilter.models.desk import Desk
+from kilter.models.journalled import Journalled
+from kilter.models.load import load
 from kilter.models.local import Local
 from kilter.models.protocol import Sampling
+from kilter.store.journal import Journal
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +76,32 @@ def test_continuations_keep_their_spaces_and_stop(local: Local) -> None:
     text = local.tokenizer.decode(made[0, len(ids) :], skip_special_tokens=True, clean_up_tokenization_spaces=False)
     assert raw.text == text
     assert cut.text == text[: text.find(text[4:6])]
+
+
+def test_what_was_said_of_plain_text_is_kept(tiny_model, tmp_path) -> None:
+    """A run that is given again computes nothing twice, and nobody who takes no plain text is said to."""
+    pairs = [("what is", " it"), ("what is", " the sky"), ("a", "")]
+    sampling = Sampling(max_tokens=5)
+
+    def once() -> tuple:
+        with Desk(tmp_path / "journal", local=True) as desk:
+            model = load(str(tiny_model))
+
+            async def asked() -> tuple:
+                return await model.weigh(pairs), await model.complete("what is", sampling)
+
+            found = asyncio.run(asked())
+            return found, model.model.usage.tokens, desk.replayed
+
+    first, spent, replayed = once()
+    again, nothing, kept = once()
+    assert [tuple(one) for one in again[0][:2]] == [tuple(one) for one in first[0][:2]]
+    assert isinstance(again[0][2], SetAside)
+    assert again[1][0].text == first[1][0].text
+    assert (spent > 0, nothing) == (True, 0)
+    assert (replayed, kept) == (0, 3)
+
+    class Chats:
+        name = "chats"
+
+    assert not hasattr(Journalled(Chats(), Journal(tmp_path / "other")), "weigh")

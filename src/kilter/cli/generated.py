@@ -149,7 +149,8 @@ def _eval(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
     from kilter.recipe import api
 
     rejects = formats.rejects_beside(due(given["out"]))
-    desk = asking.desk(given, given["out"], local=False)
+    # Suites that can ask in plain text are long: what a model on this machine said is kept as well.
+    desk = asking.desk(given, given["out"], local="chat" in method.options)
     inputs = {name: given.get(name) for name in ("model", "records")}
     found = api.evaluate(method.id, rejects=rejects, journal=desk, **inputs, **options)
     result.write(found, given["out"])

@@ -76,6 +76,56 @@ class Journalled:
         )
         return found
 
+    def __getattr__(self, name: str) -> Any:
+        # Plain text can be asked for only where the model itself takes it.
+        if name in ("complete", "weigh") and hasattr(self.model, name):
+            return getattr(self, f"_{name}")
+        raise AttributeError(f"'{type(self).__name__}' has no '{name}'")
+
+    async def _complete(self, text: str, sampling: Sampling) -> list[Answer]:
+        """Return the continuations of plain text that are kept, or those of the model once they are kept."""
+        model: Any = self.model
+
+        async def work() -> list[list[Any]]:
+            return _listed(await model.complete(text, sampling), sampling, self.name)
+
+        found = await self._kept(["complete", text, _differing(sampling)], work)
+        return [Answer(*answer) for answer in found]
+
+    async def _weigh(
+        self, pairs: Sequence[tuple[str, str | None]], *, progress: Callable[[int], None] = lambda done: None
+    ) -> list[Any]:
+        """Return the weights of plain text that are kept, and those that the model tells once they are kept.
+
+        What cannot be weighed is told anew each time; it costs nothing.
+        """
+        from kilter.engine.weigher import Weight
+
+        if self._identity is None:
+            identity = getattr(self.model, "identity", None)
+            self._identity = await identity() if identity is not None else self.name
+        keys = [_key([self._identity, "weigh", *pair]) for pair in pairs]
+        found: list[Any] = [Weight(*_opened(*kept)) if (kept := self._journal.get(key)) else None for key in keys]
+        lacking = [at for at, weight in enumerate(found) if weight is None]
+        before = len(pairs) - len(lacking)
+        self.replayed += before
+        if lacking:
+            if self._check is not None:
+                self._check()
+            model: Any = self.model
+            told = await model.weigh([pairs[at] for at in lacking], progress=lambda done: progress(before + done))
+            for at, weight in zip(lacking, told, strict=True):
+                found[at] = weight
+            fresh = [(keys[at], _packed(list(found[at]))) for at in lacking if isinstance(found[at], Weight)]
+            amounts = [self._amounts(), *({} for _ in fresh)]
+            await asyncio.gather(
+                *(
+                    self._journal.put(key, value, amounts=some)
+                    for (key, value), some in zip(fresh, amounts, strict=False)
+                )
+            )
+        return found
+
     def close(self) -> None:
         """Enter what was counted since the last answer; the journal stays open."""
         self._journal.add(self._amounts())
@@ -84,10 +134,7 @@ class Journalled:
         answers = await self.model.ask(messages, sampling)
         if not hasattr(self.model, "usage"):
             self._own += Usage(requests=1, completion_tokens=sum(answer.tokens for answer in answers))
-        return [
-            [a.text, a.tokens, a.logprobs if sampling.logprobs else None, a.finish_reason, a.model or self.name]
-            for a in answers
-        ]
+        return _listed(answers, sampling, self.name)
 
     async def _kept(self, parts: list[Any], work: Callable[[], Awaitable[Any]]) -> Any:
         """Return what the journal has for `parts`, else what `work` gives, kept; a refusal is raised, and kept too."""
@@ -135,6 +182,12 @@ class Journalled:
         return {
             (self._who, what): new - old for what, new, old in zip(_NAMES, counted, before, strict=True) if new > old
         }
+
+
+def _listed(answers: Sequence[Answer], sampling: Sampling, name: str) -> list[list[Any]]:
+    return [
+        [a.text, a.tokens, a.logprobs if sampling.logprobs else None, a.finish_reason, a.model or name] for a in answers
+    ]
 
 
 def _told(messages: Sequence[Message]) -> list[list[str]]:

@@ -14,7 +14,7 @@ from kilter.models.drive import run
 from kilter.models.protocol import Model, Sampling
 from kilter.records import Message
 
-AT_ONCE = 16_384  # requests that are weighed together; what is done of a longer suite is kept after each
+AT_ONCE = 4096  # requests that are weighed together; what is done of a longer suite is kept after each
 Tell = Callable[[int], None]
 
 
