@@ -39,6 +39,7 @@ online: {epochs: 1, samples: 2, feedback: world}
 methods:
   sft:
   rloo: {note: It hardly had anything to learn from.}
+  judged: {method: rlhf-ppo, first: {critic: {method: reward-outcome}}, options: {updates: 1}}
   broken: {method: sft, options: {max_length: 2}}
 """,
         encoding="utf-8",
@@ -57,12 +58,14 @@ def finished(tmp_path_factory, settings_file):
 def test_every_row_is_measured_and_one_that_fails_stops_no_other(finished):
     out, done, told = finished
     found = {outcome.row: outcome for outcome in done}
-    assert list(found) == ["start", "sft", "rloo", "broken"]
+    assert list(found) == ["start", "sft", "rloo", "judged", "broken"]
     assert not found["sft"].error
     assert not found["rloo"].error
     assert "raise max_length" in found["broken"].error
     assert any("broken.0" in line and "failed" in line for line in told)
-    for row in ("sft", "rloo"):
+    assert not found["judged"].error, "its critic is trained first, on the same groups"
+    assert not list(found["judged"].folder.glob("first-*"))
+    for row in ("sft", "rloo", "judged"):
         measured = Found.from_json(json.loads((found[row].folder / "result.json").read_text(encoding="utf-8")))
         assert len(measured.rewards) == 60
         assert len(measured.kl) == 3
@@ -101,7 +104,7 @@ def test_the_command_writes_the_page_with_its_numbers_and_says_what_failed(finis
     assert "| `broken` | failed |" in text
     assert "raise max_length" in text
     assert "(page.svg)" in text
-    assert (tmp_path / "page.svg").read_text(encoding="utf-8").count("<circle") == 2
+    assert (tmp_path / "page.svg").read_text(encoding="utf-8").count("<circle") == 3
     rows = json.loads((tmp_path / "page.json").read_text(encoding="utf-8"))["rows"]
     assert [row["row"] for row in rows][-1] == "broken"
     for row in rows[:-1]:
