@@ -72,7 +72,7 @@ def good(ask: Request) -> str:
 
 @kind("compare-batch")
 def compare_batch(ask: Request) -> str:
-    """Variable: `pairs`, a list of question, first and second. A line each: its number, a colon, A or B."""
+    """Variables: `pairs`, a list of question, first and second. A line each: its number, a colon, A or B."""
     lines = []
     for at, pair in enumerate(ask.variables.get("pairs") or [], 1):
         known = truth.known(str(pair["question"]))
@@ -100,20 +100,20 @@ def further_question(ask: Request) -> str:
 
 @kind("evaluation-steps")
 def evaluation_steps(ask: Request) -> str:
-    """Variable: `criterion`. The steps of an evaluation, as a numbered list."""
+    """Variables: `criterion`. The steps of an evaluation, as a numbered list."""
     return f"1. Read the text.\n2. Weigh its {ask['criterion']}.\n3. Give a score."
 
 
 @kind("summarise")
 def summarise(ask: Request) -> str:
-    """Variable: `said`, a list of who and what. What they said, in one sentence each."""
+    """Variables: `said`, a list of who and what. What they said, in one sentence each."""
     told = [str(text).strip().splitlines() for _, text in ask.variables.get("said") or []]
     return " ".join(lines[-1] for lines in told if lines) or "Nothing was said."
 
 
 @kind("facts")
 def facts(ask: Request) -> str:
-    """Variable: `sentence`. Its facts, one a line after a dash: the teacher takes a sentence for one fact."""
+    """Variables: `sentence`. Its facts, one a line after a dash: the teacher takes a sentence for one fact."""
     return f"- {ask['sentence'].strip()}"
 
 
