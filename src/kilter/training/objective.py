@@ -12,8 +12,9 @@ from kilter.feedback.protocol import Feedback
 from kilter.records import Record
 
 Kind = Literal["demonstrations", "pairs", "scores", "labels", "steps", "prompts"]
-# A policy writes (a causal language model), a judge says a number (a reward model).
-Role = Literal["policy", "judge"]
+# A policy writes (a causal language model), a judge says a number (a reward model); a guide writes, but what another
+# model is asked with: by itself it answers nothing.
+Role = Literal["policy", "judge", "guide"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -99,14 +100,19 @@ def learns_online(
     at_least: int = 1,
     judges: tuple[str, ...] = (),
     through: Callable[..., Feedback] | None = None,
+    records: Callable[..., tuple[list[Record], list[str]]] | None = None,
+    trains: Role = "policy",
     **defaults: Any,
 ) -> Callable[[Function], Function]:
-    """Mark an objective that learns from responses which the policy samples to prompts as it goes; see `Online`."""
+    """Mark an objective that learns from responses which the policy samples to prompts as it goes; see `Online`.
+
+    `records` makes of the prompts others that are sampled for, as it does for `learns_from`.
+    """
 
     def mark(function: Function) -> Function:
         online = Online(reference, critic, shape, at_least, judges, through, defaults)
         setattr(function, "online", online)  # noqa: B010 - as above
-        return learns_from("prompts")(function)
+        return learns_from("prompts", trains=trains, records=records)(function)
 
     return mark
 

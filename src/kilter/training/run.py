@@ -149,6 +149,9 @@ def train(
     offline = offline_of(found.function)
     prepared = _hooked(offline.hooks, given)
     kept: dict[str, Any] = {"tokenizer": tokenizer, "overwrite": overwrite, "prepared": prepared}
+    if offline.records:
+        records, more = _called(offline.records, records, tokenizer, weights, given)
+        notes += more
     if (online := online_of(found.function)) is not None:
         prompts = [record for record in records if isinstance(record, Prompt)]
         source, more = online_source(prompts, weights, tokenizer, online, given, method=found.id, max_length=length)
@@ -157,9 +160,6 @@ def train(
         kept |= load_critic(str(model), tokenizer, given) if online.critic else {}
         trees: loop.Source = source
     else:
-        if offline.records:
-            records, more = _called(offline.records, records, tokenizer, weights, given)
-            notes += more
         trees, more = make_trees(tokenizer, records, offline.becomes or kind, length, found.id, role)
         trees = _called(offline.trees, trees, tokenizer, weights, given) if offline.trees else trees
     notes += more
