@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib
 import json
 import os
 import platform
@@ -29,7 +28,7 @@ from typing import Any
 
 import aiohttp
 
-from bench import data_server
+from bench import data_managing, data_server
 from kilter import formats
 from kilter.models.desk import Desk
 from kilter.models.each import Each, answered, each
@@ -40,7 +39,6 @@ from kilter.registry import Method
 
 ROOT = Path(__file__).parents[1]
 FAULTS = {"refuse": 0.01, "crowd": 0.05, "hang": 0.01}
-MANAGING = ("novelty", "near_duplicates", "decontamination")  # rows of bench/data_managing.py
 
 
 @contextlib.contextmanager
@@ -141,15 +139,20 @@ def distilabel(python: str, address: str, rows: int, in_flight: int, folder: Pat
 class Bench:
     """The rows of the table; each method returns what is written of its row."""
 
-    def __init__(self, turns: int, distilabel: str | None, gigabytes: float, folder: Path) -> None:
+    def __init__(
+        self, turns: int, distilabel: str | None, gigabytes: float, folder: Path, data: Path, part: float = 1.0
+    ) -> None:
+        """`part` of the rows are measured: below 1 to see that all works, never for a figure."""
         self.turns, self.distilabel, self.gigabytes, self.folder = turns, distilabel, gigabytes, folder
+        self.data, self.part = data, part
 
     def tail(self) -> dict[str, Any]:
         """Long-tail latency: 3,000 rows, 256 in flight."""
         with serving(latency="tail") as address:
-            found = self._by_turns(address, 3000, 256)
+            rows = self._rows(3000)
+            found = self._by_turns(address, rows, 256)
             if self.distilabel:
-                theirs = distilabel(self.distilabel, address, 3000, 256, self.folder)
+                theirs = distilabel(self.distilabel, address, rows, 256, self.folder)
                 found["distilabel"] = theirs
                 if "seconds" in theirs:
                     found["ratio_to_distilabel"] = theirs["seconds"] / median(found["ours_seconds"])
@@ -158,13 +161,13 @@ class Bench:
     def instant(self) -> dict[str, Any]:
         """A server that answers at once: 20,000 rows, 256 in flight."""
         with serving(latency="none") as address:
-            found = self._by_turns(address, 20_000, 256)
+            found = self._by_turns(address, self._rows(20_000), 256)
         met = found["ratio"] >= 0.5 or found["ours_rows_a_second"] >= 2500
         return {"wanted": "2,500 rows/s or 0.5 of the loop", **found, "met": met}
 
     def faults(self) -> dict[str, Any]:
         """1 % refused, 5 % crowded, 1 % hung: 3,000 rows of 0.5 to 1.5 s, 64 in flight, beside a clean run."""
-        rows, in_flight = 3000, 64
+        rows, in_flight = self._rows(3000), 64
         records = prompts(self.folder, rows)
         refused = [i for i in range(rows) if data_server.fault(i, FAULTS) == "refuse"]
         clean, faulty, exact = [], [], True
@@ -238,6 +241,20 @@ class Bench:
             "met": peak <= 2**30 and same,
         }
 
+    def managing(self) -> dict[str, dict[str, Any]]:
+        """The rows on managing data, by name: novelty, near duplicates, decontamination."""
+        if not (self.data / "instructions" / "alpaca_52k.jsonl").exists():
+            raise SystemExit(f"{self.data} does not hold instructions/alpaca_52k.jsonl; name the folder with --data.")
+        found = {}
+        for one in data_managing.rows(self.data, self.turns):
+            name = one["row"] if one["row"] not in found else f"{one['row']} 2"
+            wanted = f"{one['least']:g} x {one['against']}"
+            found[name] = {"wanted": wanted, **one, "met": one["ratio"] >= one["least"]}
+        return found
+
+    def _rows(self, count: int) -> int:
+        return max(300, round(count * self.part))
+
     def _by_turns(self, address: str, rows: int, in_flight: int) -> dict[str, Any]:
         records = prompts(self.folder, rows)
         loop, kilter = [], []
@@ -272,15 +289,20 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="turns of each side")
     parser.add_argument("--distilabel", default=os.environ.get("BENCH_DISTILABEL"), help="an interpreter that has it")
     parser.add_argument("--gigabytes", type=float, default=5.0, help="size of the file of the memory row")
+    parser.add_argument("--data", type=Path, default=data_managing.shared(), help="folder with instructions/ ...")
+    parser.add_argument("--part", type=float, default=1.0, help="part of the rows, to see that all works")
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "data.json")
     options = parser.parse_args()
     kept = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {"rows": {}}
     folder = Path(tempfile.mkdtemp(prefix="bench-data-"))
     failed = False
     try:
-        bench = Bench(options.turns, options.distilabel, options.gigabytes, folder)
+        bench = Bench(
+            options.turns, options.distilabel, options.gigabytes * options.part, folder, options.data, options.part
+        )
         for name in options.rows.split(","):
-            for row, found in (managing(folder) if name == "managing" else {name: getattr(bench, name)()}).items():
+            measured = getattr(bench, name)()
+            for row, found in (measured if name == "managing" else {name: measured}).items():
                 failed |= not found.get("met", True)
                 kept["rows"][row] = {**found, "measured": datetime.now(UTC).isoformat(timespec="seconds")}
                 print(f"{row:<16} {json.dumps(shown(found), ensure_ascii=False)}", flush=True)
@@ -290,18 +312,10 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for row, found in kept["rows"].items():
-        print(f"{row:<16} ratio {found.get('ratio', float('nan')):8.2f}  {'met' if found.get('met') else 'NOT MET'}"
-              f"  (wanted: {found.get('wanted')})")  # fmt: skip
+        told = f"{found['ratio']:,.2f}" if "ratio" in found else f"{found['peak_bytes'] / 2**30:.2f} GiB"
+        more = f", {found['ratio_to_distilabel']:.1f} x distilabel" if "ratio_to_distilabel" in found else ""
+        print(f"{row:<18} wanted: {found['wanted']:<82} {'met    ' if found['met'] else 'NOT MET'} {told}{more}")
     sys.exit(1 if failed else 0)
-
-
-def managing(folder: Path) -> dict[str, Any]:
-    """The rows on managing data, where they are there."""
-    try:
-        module = importlib.import_module("bench.data_managing")
-    except ImportError:
-        return {}
-    return {name: getattr(module, name)(folder) for name in MANAGING if hasattr(module, name)}
 
 
 def shown(found: dict[str, Any]) -> dict[str, Any]:
