@@ -39,11 +39,12 @@ def trouble(
         if not (math.isfinite(loss) and math.isfinite(norm)):
             what = f"loss became {loss}" if not math.isfinite(loss) else f"gradient's norm became {norm}"
             return f"The {what} at step {done + i + 1}; {rate} or clip (it is {options.clip:g}), or use precision=fp32."
-    where = f"{len(losses)} steps up to step {done + len(losses)}" if len(losses) > 1 else f"step {done + 1}"
+    last = done + len(losses)
+    where = f"over the {len(losses)} steps up to step {last}" if len(losses) > 1 else f"at step {last}"
     mean, bound = sum(losses) / len(losses), first + options.loss_bound * (abs(first) + 1)
     if options.loss_bound and mean > bound:
         return (
-            f"The loss is {mean:.4g} over the {where} and began at {first:.4g}, so it diverged; {rate}. "
+            f"The loss is {mean:.4g} {where} and began at {first:.4g}, so it diverged; {rate}. "
             f"(Runs are stopped over {bound:.4g}; the option loss_bound moves that, 0 never stops.)"
         )
     kl = means.get("kl")
@@ -51,7 +52,7 @@ def trouble(
         beta = told.get("beta")
         hold = f" or raise beta (it is {beta:g})" if isinstance(beta, int | float) else ""
         return (
-            f"The policy is {kl:.4g} nats a response away from its reference over the {where}, so it diverged; "
+            f"The policy is {kl:.4g} nats a response away from its reference {where}, so it diverged; "
             f"{rate}{hold}. (Runs are stopped over kl_bound={options.kl_bound:g}, 0 never stops.)"
         )
     return None
