@@ -27,12 +27,14 @@ def kl(n: int) -> float:
     return math.log(n) - (n - 1) / n
 
 
-def best_of(rewards: Sequence[float], k: int) -> float:
+def best_of(rewards: Sequence[float], k: int, gold: Sequence[float] | None = None) -> float:
     """Return the mean of the best of k over all choices of k of the n `rewards`: unbiased, for every k up to n.
 
-    sum_i r_(i) C(i - 1, k - 1) / C(n, k), r_(1) <= ... <= r_(n) (Nakano et al. 2021, §F).
+    sum_i r_(i) C(i - 1, k - 1) / C(n, k), r_(1) <= ... <= r_(n) (Nakano et al. 2021, §F). With `gold` it is the mean of
+    that of the responses that the rewards choose.
     """
-    ordered, n = sorted(rewards), len(rewards)
+    n, measured = len(rewards), rewards if gold is None else gold
+    ordered = [measured[i] for i in sorted(range(n), key=rewards.__getitem__)]
     return sum(r * math.comb(i, k - 1) for i, r in enumerate(ordered)) / math.comb(n, k)
 
 
@@ -42,6 +44,7 @@ def best_of_n(
     task: Task,
     *,
     feedback: dict[str, float] | str,
+    gold: dict[str, float] | str | None = None,
     n: Annotated[int, Field(ge=2)] = 16,
     max_tokens: Count = 64,
     temperature: Annotated[float, Field(gt=0)] = 1.0,
@@ -59,6 +62,7 @@ def best_of_n(
 
     Options:
         feedback: what rewards responses: world, a reward model, a rule, judge:MODEL or {name: weight}
+        gold: feedback that is measured beside it, on what the first one chooses; none: nothing
         n: responses to each prompt
         max_tokens: longest response, in tokens
         temperature: of sampling
@@ -72,6 +76,9 @@ def best_of_n(
     judge = named(feedback)
     prompts = [record for record in task.records if isinstance(record, Prompt)]
     check(judge, prompts)
+    truth = None if gold is None else named(gold)
+    if truth is not None:
+        check(truth, prompts)
     given = {name: task.given[name] for name in LoopOptions.model_fields}
     chosen, table = task.out / f"chosen-{task.mark()[:8]}.jsonl", task.out / "best_of.jsonl"
     if not chosen.is_file():
@@ -80,10 +87,14 @@ def best_of_n(
             weights, tokenizer, prompts, n=n, max_tokens=max_tokens, temperature=temperature, seed=given["seed"]
         )
         rewards = judged(judge, prompts, texts)
+        true = None if truth is None else judged(truth, prompts, texts)
         table.unlink(missing_ok=True)
         for k in range(1, n + 1):
             mean = sum(best_of(row, k) for row in rewards) / len(rewards)
-            Metrics(table).append({"n": k, "reward": mean, "kl": kl(k)})
+            line = {"n": k, "reward": mean, "kl": kl(k)}
+            if true is not None:
+                line["gold"] = sum(best_of(row, k, own) for row, own in zip(rewards, true, strict=True)) / len(rewards)
+            Metrics(table).append(line)
         best: list[Any] = []
         for prompt, said, row in zip(prompts, texts, rewards, strict=True):
             if (text := said[row.index(max(row))]).strip():
