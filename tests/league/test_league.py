@@ -1,6 +1,8 @@
 """The league end to end on the shipped model, two methods and one seed; and what it refuses."""
 
+import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +143,24 @@ def test_a_row_is_better_only_where_the_interval_of_its_gain_leaves_out_zero(tmp
     assert lines[2].startswith("| `up` | 0.80 ±")
     assert "| `down` |" in lines[5]
     assert "↓" in lines[5]
+
+
+def test_the_readme_s_table_is_the_league_s(tmp_path):
+    root = Path(__file__).parents[2]
+    spec = importlib.util.spec_from_file_location("readme_methods", root / "docs" / "readme_methods.py")
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    number = {"value": 0.5, "low": 0.4, "high": 0.6}
+    row = {"row": "dpo", "seeds": [0], "gain": number, "verdict": "better"}
+    row |= dict.fromkeys(("reward", "helpful", "harmless", "honest", "kl"), number)
+    (tmp_path / "league.json").write_text(json.dumps({"rows": [row]}), encoding="utf-8")
+    text = f"before\n{made.LEAGUE}\nold\n{made.LEAGUE_END}\nafter"
+    found = made.with_league(text, tmp_path / "league.json")
+    assert "| `dpo` | 0.50 ±0.10 | +0.500 ±0.100 |" in found
+    assert "old" not in found
+    assert found.startswith("before")
+    assert found.endswith("after")
+    assert made.with_league("no marks", tmp_path / "league.json") == "no marks"
 
 
 def test_a_model_is_no_nats_away_from_itself():
