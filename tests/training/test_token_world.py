@@ -3,6 +3,7 @@
 The same start, the same samples of it and their true rewards for all; three seeds, paired.
 """
 
+import json
 import math
 from functools import partial
 
@@ -63,3 +64,35 @@ def test_what_the_world_rewards_rises(tmp_path, name):
     error = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / (len(gains) - 1) / len(gains))
     assert mean > 2 * error, f"gains {gains}"
     assert mean > 0.05, f"gains {gains}"
+
+
+@pytest.mark.parametrize("name", ["cringe", "unlikelihood"])
+def test_what_is_bad_becomes_rare_and_what_is_clean_stays(tmp_path, name):
+    """Labels by one bad word: its chance falls, exactly; clean responses are no less likely than before, by a bound."""
+    model, bad = WORLD.model(3, scale=2.0), (WORLD.rewards < 0) & WORLD.ids.eq(WORLD.vocabulary.index("b")).any(1)
+    with torch.no_grad():
+        before = WORLD.log_probs(model, "x")
+    numbers = WORLD.sample(model, 24, "x", seed=4).unique()
+    trees = [WORLD.tree(numbers, "x", labels=[not bool(bad[n]) for n in numbers])]
+    assert 0 < sum(trees[0].info["labels"]) < len(numbers)
+    train(model, trees, registry.find(name, "training").function, STEPS, tmp_path)
+    with torch.no_grad():
+        after = WORLD.log_probs(model, "x")
+    assert after.exp()[bad].sum() < 0.7 * before.exp()[bad].sum()
+    clean = torch.where(bad, 0.0, before.exp())
+    lost = (clean * (before - after)).sum() / clean.sum()
+    assert lost < 0.3, "nats a clean response"
+
+
+def test_rrhf_puts_a_pair_in_order_step_by_step(tmp_path):
+    model = WORLD.model(5, scale=2.0)
+    with torch.no_grad():
+        logs = WORLD.log_probs(model, "x") / WORLD.lengths
+    likely, unlikely = int(logs.argmax()), int(logs.argsort()[len(logs) // 3])
+    trees = [WORLD.tree([unlikely, likely], "x", order=[1.0, 0.0], pairs=[(0, 1)])]
+    options = STEPS.model_copy(update={"learning_rate": 3e-3, "log_every": 1, "steps": 8})
+    train(model, trees, registry.find("rrhf", "training").function, options, tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    leads = [json.loads(line)["reward_margin"] for line in lines]
+    assert leads[0] < 0
+    assert leads == sorted(leads)
