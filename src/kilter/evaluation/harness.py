@@ -179,7 +179,12 @@ def _manager(names: Sequence[str], tasks_in: str) -> Any:
 
     home = Path(lm_eval.tasks.__file__).parent
     own = [Path(tasks_in)] if tasks_in else []
-    folders = [folder for name in names if (folder := _folder(home, name)) is not None]
+    folders = [
+        folder
+        for name in names
+        if not any(_says(path, name) for place in own for path in place.rglob("*.y*ml"))
+        and (folder := _folder(home, name)) is not None
+    ]
     manager = lm_eval.tasks.TaskManager(include_path=[*dict.fromkeys(folders), *own], include_defaults=False)
     try:
         whole = all(_members(manager, name) for name in names)
@@ -195,16 +200,18 @@ def _manager(names: Sequence[str], tasks_in: str) -> Any:
 
 def _folder(home: Path, name: str) -> Path | None:
     """Return the folder, right below `home`, with a file that says `task: NAME` or `group: NAME`."""
-    says = re.compile(
-        rb"""^["']?(?:task|group|tag)["']?:\s*["']?""" + re.escape(name.encode()) + rb"""["']?\s*$""", re.MULTILINE
-    )
-    first = [folder for folder in sorted(home.iterdir()) if folder.is_dir() and name.startswith(folder.name)]
-    rest = [folder for folder in sorted(home.iterdir()) if folder.is_dir() and folder not in first]
-    for folder in (*first, *rest):
-        for path in folder.rglob("*.y*ml"):
-            if says.search(path.read_bytes()):
-                return folder
+    folders = [folder for folder in sorted(home.iterdir()) if folder.is_dir()]
+    # A task mostly begins with the name of its folder.
+    for folder in sorted(folders, key=lambda each: not name.startswith(each.name)):
+        if any(_says(path, name) for path in folder.rglob("*.y*ml")):
+            return folder
     return None
+
+
+def _says(path: Path, name: str) -> bool:
+    """Whether a file says `task: NAME`, `group: NAME` or `tag: NAME`."""
+    key, value = rb"""^["']?(?:task|group|tag)["']?:\s*""", rb"""["']?""" + re.escape(name.encode()) + rb"""["']?\s*$"""
+    return re.search(key + value, path.read_bytes(), re.MULTILINE) is not None
 
 
 def _members(manager: Any, name: str) -> list[str]:
