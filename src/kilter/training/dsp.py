@@ -76,7 +76,16 @@ def shape(
 
 
 @method("dsp", wing="training", paper="arXiv:2302.11520", survey="S1 §4.3.1", aliases=("directional-stimulus",))
-@learns_online(reference="kl_coef", critic=True, shape=shape, through=guided, samples=1, updates=4, learning_rate=2e-6)
+@learns_online(
+    reference="kl_coef",
+    critic=True,
+    shape=shape,
+    through=guided,
+    trains="guide",
+    samples=1,
+    updates=4,
+    learning_rate=2e-6,
+)
 def dsp(
     policy: LogProbs,
     group: Groups,
