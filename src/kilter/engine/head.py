@@ -102,8 +102,8 @@ class _Head(torch.autograd.Function):
         plain = scale == 1.0 and softcap is None and not entropy
         wanted = any(ctx.needs_input_grad) and plain and size <= KEEP.get(hidden.device.type, 2**28)
         kept = hidden.new_empty((count, vocabulary)) if wanted else None
-        for part in _parts(count, vocabulary, hidden.device.type):
-            logs, _ = _log_softmax(hidden[part], weight, bias, scale, softcap, temperature)
+        for part in chunks(count, vocabulary, hidden.device.type):
+            logs, _ = chunk_log_softmax(hidden[part], weight, bias, scale, softcap, temperature)
             found[part] = logs.gather(1, targets[part, None])[:, 0]
             if kept is not None:
                 torch.exp(logs, out=logs)
@@ -122,7 +122,7 @@ class _Head(torch.autograd.Function):
         wants_bias = wants_bias and bias is not None
         if kept is not None:
             # The softmax becomes the slope in place; a second way back through this graph is refused by autograd.
-            for part in _parts(len(hidden), len(weight), hidden.device.type):
+            for part in chunks(len(hidden), len(weight), hidden.device.type):
                 slope, g = kept[part], grad[part, None].to(kept.dtype)
                 slope.mul_(-g).scatter_add_(1, targets[part, None], g)
             grad_hidden = kept @ weight if wants_hidden else None
@@ -133,8 +133,8 @@ class _Head(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if wants_hidden else None
         total = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
         total_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
-        for part in _parts(len(hidden), len(weight), hidden.device.type):
-            logs, bent = _log_softmax(hidden[part], weight, bias, scale, softcap, temperature)
+        for part in chunks(len(hidden), len(weight), hidden.device.type):
+            logs, bent = chunk_log_softmax(hidden[part], weight, bias, scale, softcap, temperature)
             g, soft = grad[part, None], logs.exp()
             slope = soft * -g
             if entropy:
@@ -153,12 +153,13 @@ class _Head(torch.autograd.Function):
         return grad_hidden, grad_weight, None if total_bias is None else total_bias.to(bias.dtype), *([None] * 5)
 
 
-def _parts(count: int, vocabulary: int, device: str) -> list[slice]:
+def chunks(count: int, vocabulary: int, device: str) -> list[slice]:
+    """Return `count` positions cut so that the logits of each part stay in the cache of a device of that type."""
     size = max(1, CHUNK.get(device, 2**24) // vocabulary)
     return [slice(start, min(count, start + size)) for start in range(0, count, size)]
 
 
-def _log_softmax(
+def chunk_log_softmax(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, scale: float, softcap: float | None, temperature: float
 ) -> tuple[Tensor, Tensor | None]:
     """Return fp32 log-softmax [C, V] and, under a softcap, the capped logits."""

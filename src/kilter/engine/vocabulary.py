@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kilter.engine.head import _log_softmax, _parts
+from kilter.engine.head import chunk_log_softmax, chunks
 
 
 @dataclass(slots=True)
@@ -30,12 +30,12 @@ class Heads:
 
     def parts(self) -> list[slice]:
         """Return the chunks that the positions are taken in."""
-        return _parts(len(self.hidden), len(self.weight), self.hidden.device.type)
+        return chunks(len(self.hidden), len(self.weight), self.hidden.device.type)
 
     def both(self, part: slice) -> tuple[Tensor, Tensor | None]:
         """Return the log-probs [C, V] of the positions in `part`, fp32, and under a softcap the capped logits."""
         scale = self.scale if self.softcap is not None else self.scale / self.temperature
-        return _log_softmax(self.hidden[part], self.weight, self.bias, scale, self.softcap, self.temperature)
+        return chunk_log_softmax(self.hidden[part], self.weight, self.bias, scale, self.softcap, self.temperature)
 
     def logs(self, part: slice) -> Tensor:
         """Return the log-probs [C, V] of the positions in `part`, fp32."""
