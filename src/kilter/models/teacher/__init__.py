@@ -14,6 +14,7 @@ from kilter.models.teacher import (
     grading,
     judging,
     roles,
+    speaking,
     writing,
 )
 from kilter.models.teacher.kinds import KINDS, Options, Request, kind
@@ -37,5 +38,6 @@ __all__ = [
     "kind",
     "known",
     "roles",
+    "speaking",
     "writing",
 ]
