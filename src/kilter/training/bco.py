@@ -35,7 +35,7 @@ def bco(
     *,
     beta: Annotated[float, Field(gt=0)] = 0.1,
 ) -> Loss:
-    """Binary classifier optimisation (Jung et al. 2024, eq. 6).
+    """Binary classifier optimisation (Jung et al. 2024).
 
     With r(y) = beta (log pi(y|x) - log pi_ref(y|x)), the mean over the step's responses of
 

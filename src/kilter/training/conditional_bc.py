@@ -41,8 +41,8 @@ def conditioned(
         if isinstance(record, Group):
             for k, good in enumerate(record.labels or ()):
                 prompt = [_named(message, expert if good else other) for message in record.prompt]
-                own = replace(record, prompt=prompt, responses=[record.responses[k]], labels=[good], id="")
-                made.append(replace(own, scores=None, ranking=None, critiques=None))
+                only = {"responses": [record.responses[k]], "labels": [good]}
+                made.append(replace(record, prompt=prompt, scores=None, ranking=None, critiques=None, id="", **only))
     return made, notes
 
 
@@ -60,7 +60,7 @@ def _named(message: Message, condition: str) -> Message:
 @method("conditional-bc", wing="training", paper="arXiv:2309.11235", survey="S2 §3.2.1", aliases=("c-rlft",))
 @learns_from("scores", becomes="labels", records=conditioned, trees=keeping)
 def conditional_bc(policy: LogProbs, group: Groups, *, other_weight: Amount = 0.1) -> Loss:
-    """Conditional behaviour cloning, OpenChat's C-RLFT (Wang et al. 2023, eq. 7).
+    """Conditional behaviour cloning, OpenChat's C-RLFT (Wang et al. 2023).
 
     L = - w_c sum_t log pi(y_t | x, c, y_<t), the mean over the step's tokens. c is the source of a response, an expert
     or another one, and is named before every turn of the user ("GPT4: ..."). w_c = exp(r_c / beta) with a reward of

@@ -21,7 +21,7 @@ def asks(k: int) -> Asks:
 @method("cringe", wing="training", paper="arXiv:2211.05826", survey="S1 §4.3.2")
 @learns_from("scores", becomes="labels", records=labelled, asks=asks)
 def cringe(policy: LogProbs, group: Groups, *, alpha: Amount = 1.0, k: Count = 1) -> Loss:
-    """ContRastive Iterative Negative GEneration: the CRINGE loss (Adolphs et al. 2022, eq. 2).
+    """ContRastive Iterative Negative GEneration: the CRINGE loss (Adolphs et al. 2022).
 
     - log pi(y_t | x, y_<t) at each token of a good response, and at each token of a bad one
 

@@ -20,7 +20,7 @@ from kilter.training.ranking import plackett_luce, scores_of, shown
 def dpo_listwise(
     policy: LogProbs, reference: LogProbs, group: Groups, *, beta: Annotated[float, Field(gt=0)] = 0.1
 ) -> Loss:
-    """Direct preference optimisation from rankings (Rafailov et al. 2023, appendix A.3, eq. 20).
+    """Direct preference optimisation from rankings (Rafailov et al. 2023, appendix).
 
     L = - sum_k log [ exp r(y_k) / sum_{j >= k} exp r(y_j) ],  r(y) = beta (log pi(y|x) - log pi_ref(y|x)), for each
     prompt with its responses from y_1, the best, to y_K, the worst; the mean over the step's prompts. It is the

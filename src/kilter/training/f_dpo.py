@@ -33,7 +33,7 @@ def f_dpo(
     beta: Annotated[float, Field(gt=0)] = 0.1,
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.5,
 ) -> Loss:
-    """Direct preference optimisation under an f-divergence (Wang et al. 2023, Beyond Reverse KL, eq. 13).
+    """Direct preference optimisation under an f-divergence (Wang et al. 2023, Beyond Reverse KL).
 
     L = - log sigma(r(y_w) - r(y_l)),  r(y) = beta f'(u),  u = pi(y|x) / pi_ref(y|x), the mean over the step's pairs:
     the optimum is that of E[r] - beta D_f(pi || pi_ref). f'(u), but for a constant, which the difference drops:

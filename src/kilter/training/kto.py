@@ -36,7 +36,7 @@ def kto(
     desirable_weight: Amount = 1.0,
     undesirable_weight: Amount = 1.0,
 ) -> Loss:
-    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, eq. 8).
+    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024).
 
     With r(y) = log pi(y|x) - log pi_ref(y|x), the mean over the step's responses of
 

@@ -20,7 +20,7 @@ NEAREST = 1e-6
 @method("orpo", wing="training", paper="arXiv:2403.07691")
 @learns_from("pairs")
 def orpo(policy: LogProbs, group: Groups, *, beta: Amount = 0.1) -> Loss:
-    """Odds ratio preference optimisation (Hong, Lee and Thorne 2024, eq. 6 and 7).
+    """Odds ratio preference optimisation (Hong, Lee and Thorne 2024).
 
     L = - 1/|y_w| log pi(y_w|x) - beta log sigma(log odds(y_w) - log odds(y_l)),  odds(y) = p / (1 - p),
     p = exp(1/|y| log pi(y|x)), the mean over the step's pairs; beta is the paper's lambda. The first term learns the

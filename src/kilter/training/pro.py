@@ -23,7 +23,7 @@ def pro(
     temperature: Literal["reward", "none"] = "reward",
     sft_weight: Amount = 0.05,
 ) -> Loss:
-    """Preference ranking optimisation (Song et al. 2023, eq. 5 to 8).
+    """Preference ranking optimisation (Song et al. 2023).
 
     For a ranking y_1 > ... > y_n with rewards r_1 >= ... >= r_n, and s_i = 1/|y_i| log pi(y_i|x),
 

@@ -22,7 +22,7 @@ def rrhf(
     rank_weight: Amount = 1.0,
     length_penalty: Amount = 1.0,
 ) -> Loss:
-    """Rank responses to align with human feedback (Yuan et al. 2023, eq. 2 to 4).
+    """Rank responses to align with human feedback (Yuan et al. 2023).
 
     p_i = log pi(y_i|x) / |y_i|^a for the responses y_1 ... y_K to a prompt, with rewards r_i, whoever wrote them;
 

@@ -24,7 +24,7 @@ def simpo(
     beta: Annotated[float, Field(gt=0)] = 2.0,
     gamma: Amount = 1.0,
 ) -> Loss:
-    """Simple preference optimisation (Meng, Xia and Chen 2024, eq. 6).
+    """Simple preference optimisation (Meng, Xia and Chen 2024).
 
     L = - log sigma(r(y_w) - r(y_l) - gamma),  r(y) = beta / |y| log pi(y|x), the mean over the step's pairs. The
     reward is what decoding ranks by, the mean log-prob of a token, so that length gains nothing; gamma is the lead that

@@ -36,7 +36,7 @@ def slic(
     beta: Annotated[float, Field(gt=0)] = 1.0,
     weight: Amount = 1.0,
 ) -> Loss:
-    """Sequence likelihood calibration (Zhao et al. 2022, eq. 2 to 4).
+    """Sequence likelihood calibration (Zhao et al. 2022).
 
     For the candidates y_1 ... y_m to a prompt, with scores s_i and P(y) = pi(y|x), log-probs being sums over tokens,
     L = L_cal + lambda L_reg, the mean over the step's prompts. Of pairs with s+ > s- the mean is taken, which is what

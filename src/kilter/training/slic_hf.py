@@ -24,12 +24,12 @@ def slic_hf(
     delta: Annotated[float, Field(gt=0)] = 1.0,
     sft_weight: Amount = 1.0,
 ) -> Loss:
-    """Sequence likelihood calibration with human feedback (Zhao et al. 2023, eq. 1).
+    """Sequence likelihood calibration with human feedback (Zhao et al. 2023).
 
     L = max(0, delta - log pi(y_w|x) + log pi(y_l|x)) - lambda log pi(y_ref|x), the mean over the step's pairs; lambda
     is `sft_weight`, and log-probs are sums over the tokens. y_ref is y_w here, as where people's pairs are learned from
     directly ("direct"); pairs that are sampled from the SFT model and ranked by a reward model ("sample and rank") come
-    from `kilter data sampled-preferences` or `kilter score`. The paper states delta = 1 but no one lambda.
+    from `kilter data sampled-preferences` or `kilter score`. delta is 1 in the paper; lambda is a matter of tuning.
 
     delta times TRL's CPO with `loss_type="hinge"`, beta = 1 / delta and cpo_alpha 0 is the first term. TRL's DPO with
     `loss_type="hinge"` is another loss, that of `dpo-hinge`.

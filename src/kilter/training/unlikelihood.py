@@ -19,7 +19,7 @@ NEAREST = 1e-6
 @method("unlikelihood", wing="training", paper="arXiv:1908.04319", survey="S1 §4.3.2")
 @learns_from("scores", becomes="labels", records=labelled)
 def unlikelihood(policy: LogProbs, group: Groups, *, alpha: Amount = 1.0) -> Loss:
-    """Unlikelihood training on labelled responses (Welleck et al. 2019, eq. 4).
+    """Unlikelihood training on labelled responses (Welleck et al. 2019).
 
     - log pi(y_t | x, y_<t) at each token of a good response, - alpha log(1 - pi(y_t | x, y_<t)) at each of a bad one,
     the mean over all tokens of the step. It is what `cringe` is compared with: where cringe sets a bad token off
