@@ -392,6 +392,11 @@ def test_the_constitution_grows_and_holds_no_rule_twice(tmp_path):
     empty.write_text(" \n")
     with pytest.raises(KilterError, match="holds no rules"):
         asyncio.run(iteralign(model, asked, constitution=str(empty)))
+    empty.write_bytes(b"\xff\xfe rule")
+    with pytest.raises(KilterError, match="not UTF-8"):
+        asyncio.run(iteralign(model, asked, constitution=str(empty)))
+    with pytest.raises(KilterError, match="nowhere.txt"):
+        asyncio.run(iteralign(model, asked, constitution=str(tmp_path / "nowhere.txt")))
 
 
 def test_rules_in_chinese_are_compared_as_well():

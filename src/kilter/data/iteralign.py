@@ -124,8 +124,11 @@ def _read(constitution: str) -> list[str]:
     """Return the rules of a file, each once."""
     if not constitution:
         return []
-    with explaining(constitution, "read"):
-        lines = Path(constitution).read_text(encoding="utf-8").splitlines()
+    try:
+        with explaining(constitution, "read"):
+            lines = Path(constitution).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise KilterError(f"The constitution {constitution} is not UTF-8; save it as UTF-8.") from None
     rules = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not rules:
         raise KilterError(f"The constitution {constitution} holds no rules; write one a line, or leave it out.")
