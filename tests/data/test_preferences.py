@@ -395,7 +395,7 @@ def test_the_constitution_grows_and_holds_no_rule_twice(tmp_path):
     empty.write_bytes(b"\xff\xfe rule")
     with pytest.raises(KilterError, match="not UTF-8"):
         asyncio.run(iteralign(model, asked, constitution=str(empty)))
-    with pytest.raises(KilterError, match="nowhere.txt"):
+    with pytest.raises(KilterError, match=r"nowhere\.txt"):
         asyncio.run(iteralign(model, asked, constitution=str(tmp_path / "nowhere.txt")))
 
 

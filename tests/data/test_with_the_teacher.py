@@ -32,6 +32,12 @@ def asked(folder):
     return written(folder / "asked.jsonl", [{"messages": [m.to_json() for m in p.messages]} for p in SINGLE[:12]])
 
 
+def english(folder):
+    asked_in = [p for p in SINGLE if p.meta["language"] == "en" and p.meta["family"] in ("facts", "sums", "sorting")]
+    rows = [{"messages": [m.to_json() for m in p.messages]} for p in asked_in[:8]]
+    return written(folder / "english.jsonl", rows)
+
+
 def sums(folder):
     rows = [{"instruction": p.messages[0].content, "output": str(p.meta["check"]["answer"])} for p in SUMS[:6]]
     return written(folder / "sums.jsonl", rows)
@@ -94,6 +100,9 @@ CASES = {
     "selfee": (lambda folder: shown(folder, good=False), {}, {}, 1.0),
     "ultrachat": (None, {}, {"subtopics": 1, "questions": 1, "conversations": 5}, 1.0),
     "humanloop": (consenting, {}, {"least": 4}, 1.0),
+    "post-answer": (english, {}, {"to": "zh"}, 1.0),
+    "post-translate": (english, {}, {"to": "zh"}, 1.0),
+    "bactrian": (english, {}, {"to": "zh,en"}, 1.0),
     "coig": (None, {"rows": facts}, {"part": "counterfactual"}, None),
     "dynosaur": (None, {"rows": table}, {}, None),
     "llm2llm": (sums, {}, {"student": "kilter/teacher?errors=1"}, 1.0),
