@@ -95,3 +95,12 @@ def test_the_saved_template_asks_for_the_expert(tiny_model, tmp_path):
     ]
     assert prompt_ids(after, [asked]) == prompt_ids(before, [named])
     assert render(after, asked[:2]) == render(before, named[:2])
+
+
+def test_a_group_with_labels_and_scores_is_parted_too():
+    talk = [Message("user", "hello")]
+    made, _ = conditioned([Group(talk, ["so", "no"], scores=[1.0, 0.0], labels=[True, False])])
+    assert [(group.responses, group.labels, group.scores) for group in made] == [
+        (["so"], [True], None),
+        (["no"], [False], None),
+    ]

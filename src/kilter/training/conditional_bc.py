@@ -41,8 +41,18 @@ def conditioned(
         if isinstance(record, Group):
             for k, good in enumerate(record.labels or ()):
                 prompt = [_named(message, expert if good else other) for message in record.prompt]
-                only = {"responses": [record.responses[k]], "labels": [good]}
-                made.append(replace(record, prompt=prompt, scores=None, ranking=None, critiques=None, id="", **only))
+                made.append(
+                    replace(
+                        record,
+                        prompt=prompt,
+                        responses=[record.responses[k]],
+                        labels=[good],
+                        scores=None,
+                        ranking=None,
+                        critiques=None,
+                        id="",
+                    )
+                )
     return made, notes
 
 
