@@ -7,6 +7,7 @@ import asyncio
 import pytest
 import torch
 
+from kilter.engine.weigher import Pair
 from kilter.errors import SetAside
 from kilter.models import plain
 from kilter.models.desk import Desk
@@ -55,7 +56,9 @@ def test_what_cannot_be_weighed_says_so_and_leaves_the_others_alone(local: Local
 
 def test_a_long_context_is_cut_and_a_long_text_goes_in_windows(local: Local) -> None:
     ids = plain.ids(local.tokenizer, ["x " * 300 + "end"])[0]
-    [pair] = plain.encode(local.tokenizer, [("x " * 300 + "e", "nd")], 256)
+    [pair, other], cut = plain.encode(local.tokenizer, [("x " * 300 + "e", "nd"), ("x", "y")], 256)
+    assert cut == 1
+    assert isinstance(other, Pair)
     assert len(pair.context) + len(pair.continuation) == 257
     windows = plain.windows(local.tokenizer, "x " * 300 + "end", 256)
     assert [token for window in windows for token in window.continuation] == ids

@@ -257,7 +257,8 @@ class Local:
         for i in whole:
             some = plain.windows(self.tokenizer, texts[i][0], self.positions)
             wanted, owner = wanted + some, owner + [i] * len(some)
-        encoded = plain.encode(self.tokenizer, [(texts[i][0], texts[i][1] or "") for i in apart], self.positions)
+        encoded, cut = plain.encode(self.tokenizer, [(texts[i][0], texts[i][1] or "") for i in apart], self.positions)
+        self.usage.cut += cut
         for i, pair in zip(apart, encoded, strict=True):
             if isinstance(pair, SetAside):
                 found[i] = pair

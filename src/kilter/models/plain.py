@@ -14,8 +14,8 @@ from kilter.engine.weigher import Pair
 from kilter.errors import SetAside
 
 
-def encode(tokenizer: Any, pairs: Sequence[tuple[str, str]], positions: int) -> list[Pair | SetAside]:
-    """Return the ids of each (context, continuation), or why it cannot be weighed.
+def encode(tokenizer: Any, pairs: Sequence[tuple[str, str]], positions: int) -> tuple[list[Pair | SetAside], int]:
+    """Return the ids of each (context, continuation), or why it cannot be weighed; and how many contexts were cut.
 
     An empty context stands for the token that begins a text. What is too long for the model's `positions` is cut from
     the left, the continuation never.
@@ -25,6 +25,7 @@ def encode(tokenizer: Any, pairs: Sequence[tuple[str, str]], positions: int) -> 
     wholes = [context + continuation for context, continuation in moved]
     own = dict(zip(contexts, ids(tokenizer, contexts), strict=True))
     found: list[Pair | SetAside] = []
+    cut = 0
     for (context, continuation), whole in zip(moved, ids(tokenizer, wholes), strict=True):
         before = own[context] if context else [beginning(tokenizer)]
         after = whole[len(before) :] if context else _bare(tokenizer, continuation, before[0])
@@ -33,9 +34,10 @@ def encode(tokenizer: Any, pairs: Sequence[tuple[str, str]], positions: int) -> 
         elif len(after) > positions:
             found.append(SetAside(f"A continuation of {len(after)} tokens is over the {positions} positions.", "long"))
         else:
-            before = before[max(0, len(before) + len(after) - positions - 1) :]
-            found.append(Pair(before, after))
-    return found
+            over = max(0, len(before) + len(after) - positions - 1)
+            cut += over > 0
+            found.append(Pair(before[over:], after))
+    return found, cut
 
 
 def ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
