@@ -27,6 +27,7 @@ world:
   model: MODEL
   records: prompts
   feedback: world
+  options: {gold: {judge: 1.0}}
 ppo:
   train: ppo
   model: world
@@ -53,13 +54,14 @@ def test_prompts_feedback_and_critic_may_be_stages(tmp_path, recipe):
         lines = [json.loads(line) for line in (folder / f"stages/{name}/metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == [1, 2]
         assert "reward" in lines[0]
+        assert ("gold" in lines[0]) == (name == "world")
     assert (folder / "stages/ppo/critic/config.json").exists()
-    # A judge that is trained otherwise is another judge; the world stays what it was.
+    # A judge that is trained otherwise is another judge, whoever learns from it or measures by it.
     recipe["stages"]["judge"]["options"]["steps"] = 1
     said = []
     run(recipe, out=folder, say=said.append)
     kept = {line.split()[0]: line.rstrip().endswith("kept") for line in said if line.split()[0] in recipe["stages"]}
-    assert kept == {"prompts": True, "judge": False, "world": True, "ppo": False}
+    assert kept == {"prompts": True, "judge": False, "world": False, "ppo": False}
 
 
 @pytest.mark.parametrize(

@@ -63,16 +63,17 @@ def _told(name: str, stage: Stage, method: registry.Method) -> dict[str, Any]:
 
 
 def _named(name: str, given: dict[str, Any], steps: list[Step], recipe: Recipe) -> dict[str, Reference]:
-    """Return the stages whose models a training's feedback and critic are."""
+    """Return the stages whose models a training's feedback, critic or black box are."""
     from kilter.feedback.named import is_own
 
-    wanted = [judge for judge in _judges(given) if not is_own(judge)] + [given.get("critic") or ""]
+    wanted = [judge for judge in _judges(given) if not is_own(judge)]
+    wanted += [given.get(option) or "" for option in ("critic", "box")]
     return {judge: _reference(name, judge, "train", steps, recipe) for judge in wanted if judge in recipe.stages}
 
 
 def _judges(given: dict[str, Any]) -> list[str]:
-    feedback = given.get("feedback") or ()
-    return [feedback] if isinstance(feedback, str) else list(feedback)
+    told = [given.get(name) or () for name in ("feedback", "gold", "cost")]
+    return [name for judges in told for name in ([judges] if isinstance(judges, str) else judges)]
 
 
 def check_literals(steps: list[Step]) -> None:

@@ -18,7 +18,7 @@ from kilter.recipe.wait import wait
 from kilter.store.rejects import Rejects
 
 RECORDS = "records.jsonl"
-JUDGES = {"feedback", "critic"}  # options of training that may name an earlier stage
+JUDGES = {"feedback", "gold", "cost", "critic", "box"}  # options of training that may name an earlier stage
 JOURNAL = "journal.sqlite"  # of all stages together: a stage that begins anew finds the answers that still hold
 
 
