@@ -165,10 +165,6 @@ class _Loop:
             if each is not None:
                 each.to(self.device)
         self.scorer = together(model, critic, bf16=bf16)
-        if options.gradient_checkpointing:
-            self.scorer.checkpoint_activations()
-        if options.compile == "on" or (options.compile == "auto" and worthwhile(model, feed, self.device)):
-            compile_layers(self.scorer)
         self.whole = trained_by(model, critic)
         self.ranks = ranks_of(model, critic)
         self.compares = "reference" in inspect.signature(objective).parameters
@@ -184,6 +180,10 @@ class _Loop:
             # What a survey looks at stands behind the trees that are learned from.
             known = fixed and [*fixed, *(tree.info["aside"] for tree in fixed if "aside" in tree.info)]
             self.reference = recall(policy_of(self.scorer), known, reference, budget, out, self.mark, self.accelerator)
+        if options.gradient_checkpointing:
+            self.scorer.checkpoint_activations()
+        if options.compile == "on" or (options.compile == "auto" and worthwhile(model, feed, self.device)):
+            compile_layers(self.scorer)
         self.optimizer = adamw(
             model,
             critic=critic,
