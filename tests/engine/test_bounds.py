@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from kilter.engine import bounds
-from kilter.engine.loop import Loss, LoopOptions, train
+from kilter.engine.loop import LoopOptions, Loss, train
 from kilter.errors import KilterError
 from kilter.training.sft import sft
 from tiny_models import make, pair_trees
@@ -74,8 +74,8 @@ def test_bounds_can_be_moved_and_taken_away(tmp_path):
 
 def test_a_policy_far_from_its_reference_is_stopped_and_told_of_beta(tmp_path):
     told = r"3 nats a response away from its reference at step 1, .* or raise beta \(it is 0.1\).*No state was kept yet"
+    options = LoopOptions(**FAST, kl_bound=2.0)
     with pytest.raises(KilterError, match=told):
-        options = LoopOptions(**FAST, kl_bound=2.0)
         train(make(), pair_trees(4), partial(drifting, beta=0.1), options, tmp_path)
 
 

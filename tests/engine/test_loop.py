@@ -176,7 +176,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_state(tmp_pa
         return Loss(good.per_example * (math.nan if next(calls) == 5 else 1.0), good.weight)
 
     options = LoopOptions(**FAST | {"checkpoint_every": 2}, steps=9)
-    with pytest.raises(KilterError, match=r"loss became nan at step 6; lower learning_rate .*of step 4, is in .*last-good"):
+    told = r"loss became nan at step 6; lower learning_rate .*of step 4, is in .*last-good"
+    with pytest.raises(KilterError, match=told):
         train(make(), pair_trees(4), breaks, options, tmp_path)
     assert [path.name for path in tmp_path.glob("state-*")] == ["state-000000004"]
 
