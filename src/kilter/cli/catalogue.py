@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -138,7 +139,11 @@ def _default(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | list) or value is None else str(value)
 
 
-FOR_EXAMPLE = {"data": "data.jsonl", "judge": "kilter/teacher", "questions": "questions.jsonl"}
+FOR_EXAMPLE = {
+    "data": "data.jsonl", "judge": "kilter/teacher", "questions": "questions.jsonl", "rows": "rows.jsonl",
+    "student": "models/student", "trees": "trees.jsonl", "templates": "templates",
+    "labels": "positive,negative", "tokens": "1000000", "parameters": "100000000", "run": "0", "feedback": "world",
+}  # fmt: skip
 
 
 def example(method: Any) -> str:
@@ -151,11 +156,17 @@ def example(method: Any) -> str:
         samples = "feedback" in options.names(method)
         data = "prompts.jsonl --feedback world" if samples else "records.jsonl"
         return f"kilter train {method.id} --model kilter/nano --data {data} --out models/{method.id}"
+    needed = [o for o in method.options.values() if o.default is inspect.Parameter.empty]
+    given += "".join(f" --{o.name.replace('_', '-')} {_for_example(o)}" for o in needed)
     if method.wing == "data":
         return f"kilter data {method.id}{given} --out {method.id}.jsonl"
-    needed = [o.name for o in method.options.values() if o.default is inspect.Parameter.empty]
-    given += "".join(f" --{name.replace('_', '-')} {FOR_EXAMPLE.get(name, name)}" for name in needed)
     return f"kilter eval {method.id}{given} --out {method.id}.json"
+
+
+def _for_example(option: Any) -> str:
+    """Return a value that a required option may have: the first of its words, or what is usual for its name."""
+    words = typing.get_args(option.type) if typing.get_origin(option.type) is typing.Literal else ()
+    return str(words[0]) if words else FOR_EXAMPLE.get(option.name, option.name)
 
 
 def _page(methods: list[Any]) -> str:
