@@ -83,7 +83,8 @@ def test_what_is_wrong_with_an_instruction(text, rule):
 
 def test_a_list_is_taken_apart_and_its_cut_end_is_left_out():
     reply = (
-        "Sure:\n9. name the largest   river of the land\n10) Go to the shop and buy bread\n11. \n12、写一句关于大海的话\n"
+        "Sure:\n9. name the largest   river of the land\n10) Go to the shop and buy bread\n11. \n"
+        "12、写一句关于大海的话\n"
         "13. Tell me more about the"
     )
     batch = written(answer(reply, "length"))

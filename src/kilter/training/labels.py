@@ -44,9 +44,7 @@ def labelled(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     verdicts = [label for record in found if isinstance(record, Group) for label in record.labels or ()]
     notes = []
     if alike:
-        notes.append(
-            f"{alike} of {len(records)} records left out: their responses are scored alike, none good or bad."
-        )
+        notes.append(f"{alike} of {len(records)} records left out: their responses are scored alike, none good or bad.")
     if between:
         notes.append(f"{between} response{'s' * (between != 1)} left out: neither the best nor the worst to a prompt.")
     if not verdicts:

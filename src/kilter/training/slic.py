@@ -72,9 +72,7 @@ def slic(
         loss = loss - weight * best * total
     elif regulariser == "kl":
         if policy.divergence is None:
-            raise ValueError(
-                "regulariser='kl' needs policy.divergence, which the loop gives where it is asked for."
-            )
+            raise ValueError("regulariser='kl' needs policy.divergence, which the loop gives where it is asked for.")
         off = policy.total(policy.divergence)
         loss, metrics["kl"] = loss + weight * best * off, off.detach()
     return Loss(loss, best, metrics)
