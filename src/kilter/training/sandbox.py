@@ -187,7 +187,12 @@ def _remember(agents: Sequence[Agent], records: Sequence[Prompt | Group], seed: 
 
 
 def three_kinds(
-    records: list[Record], *, self_critic: Amount = 0.2, realignment: Amount = 0.2, seed: int = 0
+    records: list[Record],
+    *,
+    self_critic: Amount = 0.2,
+    realignment: Amount = 0.2,
+    rating_scale: Annotated[float, Field(gt=0)] = 7.0,
+    seed: int = 0,
 ) -> tuple[list[Record], list[str]]:
     """Return imitation, self-critic and realignment groups of a society's records."""
     met = [record for record in records if isinstance(record, Group) and "feedbacks" in record.meta]
@@ -208,7 +213,7 @@ def three_kinds(
             critics.append(Group([*shown, *PROMPTS("comment")], list(rated), scores=list(rated.values())))
         reasons = [text for text in group.meta["feedbacks"] if text]
         # Mended, and to more than the middle of the scale: over 4 of 7.
-        if reasons and after > before and after > 4:
+        if reasons and after > before and after > 4 / 7 * rating_scale:
             mended = [f"{reasons[-1]}\n\n{revised}"]
             realigned.append(Group([*shown, *PROMPTS("realign")], mended, scores=[after]))
     made: list[Record] = [
@@ -238,8 +243,8 @@ def sandbox(
     Of the records of `kilter data sandbox` come: imitation, all answers to a question with the observer's ratings;
     self-critic, a draft and the request to comment on it, with what others said and how they rated; realignment, a
     draft and the request to comment and mend, with a reason and the revision where the observer rated it above the
-    draft and above 4. They are mixed 5 : 1 : 1. The loss is that of `stable-alignment`: the best-rated is imitated, the
-    others are kept less likely by as much as they are rated worse.
+    draft and above 4 of 7. They are mixed 5 : 1 : 1. The loss is that of `stable-alignment`: the best-rated is imitated,
+    the others are kept less likely by as much as they are rated worse.
 
     policy: log-probs of R responses; group.scores [R]: their ratings. The result is per response [R].
 
