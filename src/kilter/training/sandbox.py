@@ -243,7 +243,7 @@ def sandbox(
     Of the records of `kilter data sandbox` come: imitation, all answers to a question with the observer's ratings;
     self-critic, a draft and the request to comment on it, with what others said and how they rated; realignment, a
     draft and the request to comment and mend, with a reason and the revision where the observer rated it above the
-    draft and above 4 of 7. They are mixed 5 : 1 : 1. The loss is that of `stable-alignment`: the best-rated is imitated,
+    draft and above 4 of 7. They are mixed 5:1:1. The loss is that of `stable-alignment`: the best-rated is imitated,
     the others are kept less likely by as much as they are rated worse.
 
     policy: log-probs of R responses; group.scores [R]: their ratings. The result is per response [R].
