@@ -103,7 +103,8 @@ def divergences(model: Model, start: Model, prompts: Sequence[Prompt], max_token
     """Return for each prompt log pi(y|x) - log pi_start(y|x), nats a response, of one y sampled from pi = `model`.
 
     Their mean estimates KL(pi || pi_start) without bias. Both score the text of y, by the same tokens; where y did not
-    end within `max_tokens` the end that is scored after it counts for neither.
+    end within `max_tokens` the end that is scored after it counts for neither. Where decoding leaves tokens out, a text
+    that is split into others than it was sampled by is impossible: such a y is left out.
     """
 
     async def one(item: tuple[int, Prompt]) -> float:
@@ -115,4 +116,5 @@ def divergences(model: Model, start: Model, prompts: Sequence[Prompt], max_token
             own, other = own[:-1], other[:-1]
         return math.fsum(own) - math.fsum(other)
 
-    return wait(drive.run(list(enumerate(prompts)), one, quiet=True))
+    found = wait(drive.run(list(enumerate(prompts)), one, quiet=True))
+    return [nats for nats in found if math.isfinite(nats)]

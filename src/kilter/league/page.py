@@ -70,6 +70,8 @@ def _behind(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reason(row: Mapping[str, Any]) -> str:
     """Return the likely reason that the numbers themselves suggest, where nobody has written one."""
+    if "kl" not in row:
+        return "how far it moved could not be measured."
     moved, steps = row["kl"]["value"], row["steps"]
     if moved < 0.5:
         return f"it hardly moved: {moved:.2f} nats a response away from its start after {steps:.0f} steps."
@@ -80,7 +82,7 @@ def _reason(row: Mapping[str, Any]) -> str:
 
 def figure(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the chart of the gain in reward over sqrt(KL), one mark a row with its interval, as an SVG of its own."""
-    points = [row for row in rows if "gain" in row]
+    points = [row for row in rows if "gain" in row and "kl" in row]
     away = [math.sqrt(max(0.0, row["kl"]["value"])) for row in points]
     most = max([*away, 1.0]) * 1.05
     low = min([row["gain"]["low"] for row in points] + [0.0])

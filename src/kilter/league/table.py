@@ -53,7 +53,11 @@ def _found(outcome: Outcome) -> Found:
 
 def _numbers(found: Sequence[Found]) -> dict[str, Any]:
     each = [one.measures() for one in found]
-    return {name: _shown(over_seeds([measures[name] for measures in each])) for name in each[0]}
+    return {
+        name: _shown(over_seeds([measures[name] for measures in each]))
+        for name in each[0]
+        if all(name in m for m in each)
+    }
 
 
 def _shown(number: Measure | Difference) -> dict[str, Any]:
@@ -74,7 +78,7 @@ def markdown(rows: Sequence[Mapping[str, Any]], *, brief: bool = False) -> str:
             lines.append("| " + " | ".join([name, "failed", *["–"] * (len(heads) - 2)]) + " |")
             continue
         cells = [name, _cell(row["reward"]), _gain(row), *(_cell(row[column]) for column in COLUMNS)]
-        cells.append(_cell(row["kl"], 1) if "kl" in row else "0")
+        cells.append(_cell(row["kl"], 1) if "kl" in row else "0" if row["row"] == BEGINNING else "–")
         if not brief:
             cells += [f"{row['core_seconds']:.0f}", f"{row['tokens']:,.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
