@@ -23,7 +23,9 @@ class SetAside(KilterError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the closest known name, or an empty string where none is close."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    # Two letters that changed places are the commonest slip, and difflib holds it for no smaller one than others.
+    found.sort(key=lambda other: sorted(other) != sorted(name))
     return f" Did you mean '{found[0]}'?" if found else ""
 
 

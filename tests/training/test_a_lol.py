@@ -37,7 +37,7 @@ def test_unclipped_it_is_the_policy_gradient_of_the_advantage():
     logits = torch.randn(5, dtype=torch.float64).requires_grad_()
     logs = torch.log_softmax(logits, 0)
     for objective, gain in ((a_lol, bandit.reward.clamp(min=0)), (r_lol, bandit.reward)):
-        loss = objective(as_responses(logs), bandit.reference, as_groups(gain), clip=1e9).per_example
+        loss = objective(as_responses(logs), bandit.reference, as_groups(gain), cliprange=1e9).per_example
         [found] = torch.autograd.grad((bandit.held.exp() * loss).sum(), logits, retain_graph=True)
         [due] = torch.autograd.grad(-(logs.exp() * gain).sum(), logits, retain_graph=True)
         torch.testing.assert_close(found, due)

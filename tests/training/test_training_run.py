@@ -1,5 +1,6 @@
 """Training by name, from files to a checkpoint; and what is said when the data do not fit the method."""
 
+import inspect
 import json
 import math
 import shutil
@@ -14,6 +15,7 @@ from kilter.engine.loop import LoopOptions
 from kilter.engine.turns import FALLBACK
 from kilter.errors import KilterError
 from kilter.records import Demonstration, Group, Message
+from kilter.training.course import course_of
 from kilter.training.run import options_of, train
 from small import demonstrations as files
 from small import every_third_broken
@@ -125,3 +127,11 @@ def test_what_cannot_be_is_said_before_training_starts(tiny_model, tmp_path, met
     with pytest.raises(KilterError, match=said):
         train(method, model=tiny_model, data=data, out=tmp_path / "out", **FAST | options)
     assert not (tmp_path / "out").exists()
+
+
+def test_no_objective_has_an_option_by_the_name_of_one_of_the_loop_s():
+    """Both would be given the same number: a ratio's clip and that of the gradients' norm."""
+    for method in registry.methods("training"):
+        if course_of(method.function) is None:
+            own = set(inspect.signature(method.function).parameters)
+            assert not own & set(LoopOptions.model_fields), method.id

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -174,14 +176,37 @@ def _page(methods: list[Any]) -> str:
     from kilter.recipe.options import told
 
     parts = ["# Methods", "", _markdown([_row(method) for method in methods])]
-    for method in methods:
-        text = method.documentation.partition("\nOptions:\n")[0].rstrip()
-        parts += ["", f"## {method.wing}/{method.id}", "", text, "", "```", example(method), "```", ""]
-        parts += ["| option | type | default | what it does |", "|---|---|---|---|"]
-        for row in told(method):
-            kind = row["type"].replace("|", "\\|")
-            parts.append(f"| `{row['name']}` | {kind} | {row['default']} | {row['help']} |")
+    for wing in dict.fromkeys(method.wing for method in methods):
+        pages = [(method, {row["name"]: row for row in told(method)}) for method in methods if method.wing == wing]
+        shared = _shared([options for _, options in pages])
+        if shared:
+            parts += ["", f"## Options that {wing} methods share", "", *_options(shared.values())]
+        for method, options in pages:
+            text = method.documentation.partition("\nOptions:\n")[0].rstrip()
+            parts += ["", f"## {wing}/{method.id}", "", text, "", "```", example(method), "```", ""]
+            lacks = [f"`{name}`" for name in shared if name not in options]
+            common = len(lacks) < len(shared) / 2
+            own = [row for name, row in options.items() if not (common and row == shared.get(name))]
+            parts += _options(own) if own else []
+            if common:
+                but = f" but {', '.join(lacks)}" if lacks else ""
+                parts += ["", f"Also [the options that {wing} methods share](#options-that-{wing}-methods-share){but}."]
     return "\n".join(parts)
+
+
+def _shared(pages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the options that most methods of a wing have alike, from one dictionary of options by name a method."""
+    counts: Counter[tuple[str, ...]] = Counter(tuple(map(str, row.values())) for page in pages for row in page.values())
+    rows = {tuple(map(str, row.values())): row for page in pages for row in page.values()}
+    return {rows[key]["name"]: rows[key] for key, count in counts.items() if count > max(4, len(pages) / 2)}
+
+
+def _options(rows: Iterable[dict[str, Any]]) -> list[str]:
+    lines = ["| option | type | default | what it does |", "|---|---|---|---|"]
+    for row in rows:
+        kind = row["type"].replace("|", "\\|")
+        lines.append(f"| `{row['name']}` | {kind} | {row['default']} | {row['help']} |")
+    return lines
 
 
 def _markdown(rows: list[dict[str, Any]]) -> str:

@@ -88,7 +88,7 @@ def a_lol(
     group: Groups,
     *,
     variant: Literal["full", "seq", "ref-free", "kl"] = "full",
-    clip: Annotated[float, Field(gt=0)] = 0.9,
+    cliprange: Annotated[float, Field(gt=0)] = 0.9,
     beta: Amount = 0.1,
 ) -> Loss:
     """Advantage-leftover-lunch RL (Baheti et al. 2023).
@@ -98,7 +98,7 @@ def a_lol(
     usual data; of the others L = - A w log pi(y|x), log-probs summed, the mean over the responses of a step, with
     w, of which no gradient is taken,
 
-        full      clip(pi(y|x) / pi_ref(y|x), 1 - e, 1 + e)    of the whole response; e is `clip`
+        full      clip(pi(y|x) / pi_ref(y|x), 1 - e, 1 + e)    of the whole response; e is `cliprange`
         seq       the same of each token, inside the sum
         ref-free  1
         kl        1, and beta (log pi - log pi_ref) is added
@@ -113,7 +113,7 @@ def a_lol(
 
     Options:
         variant: full, seq, ref-free or kl
-        clip: how far a ratio may leave 1
+        cliprange: how far a ratio may leave 1
         beta: weight of the divergence from the reference, with variant=kl
         feedback: what judges the model's own responses, to fit V; none: V is fitted to the data's scores
         validation: share of the prompts that the model answers itself, with feedback
@@ -124,7 +124,7 @@ def a_lol(
     """
     if group.scores is None:
         raise ValueError("A-LoL learns from advantages; give every group scores.")
-    found, weight = weighted(policy, reference, variant, clip)
+    found, weight = weighted(policy, reference, variant, cliprange)
     loss = -group.scores * found
     away = log_ratio(policy, reference)
     if variant == "kl":
@@ -133,13 +133,15 @@ def a_lol(
     return Loss(loss, loss.new_ones(len(loss)), metrics)
 
 
-def weighted(policy: LogProbs, reference: LogProbs, variant: str, clip: float) -> tuple[torch.Tensor, torch.Tensor]:
+def weighted(
+    policy: LogProbs, reference: LogProbs, variant: str, cliprange: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return w log pi(y|x) [R], of which pi alone is given a gradient, and the weights: [R], for seq [P]."""
     if variant == "seq":
-        each = (policy.tokens - reference.tokens).detach().exp().clamp(1 - clip, 1 + clip)
+        each = (policy.tokens - reference.tokens).detach().exp().clamp(1 - cliprange, 1 + cliprange)
         return policy.total(each * policy.tokens), each
     whole = policy.sum()
     if variant != "full":
         return whole, torch.ones_like(whole.detach())
-    weight = log_ratio(policy, reference).detach().exp().clamp(1 - clip, 1 + clip)
+    weight = log_ratio(policy, reference).detach().exp().clamp(1 - cliprange, 1 + cliprange)
     return weight * whole, weight
