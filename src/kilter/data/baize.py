@@ -37,8 +37,8 @@ def baize(
     Left out are transcripts that are cut off, that lack a side, in which a side speaks twice in a row or says nothing,
     and those of fewer than `least` rounds. meta: topic, rounds.
 
-    records: the seeds; of each the last user's turn is the topic. For the paper's second step, self-distillation with
-    feedback, see `baize-sdf`.
+    records: the seeds; of each the last user's turn is the topic. The paper's second step, self-distillation with
+    feedback, is other methods in a row: the trained model's answers ranked by a judge, and SFT on the best.
 
     Options:
         rounds: how many questions the person is told to ask
