@@ -44,10 +44,10 @@ def quantised(dtype=torch.float32):
     return model
 
 
-@pytest.mark.skipif(find_spec("bitsandbytes") is not None, reason="bitsandbytes is installed")
-def test_without_bitsandbytes_it_is_said_before_anything(tmp_path):
+def test_without_bitsandbytes_it_is_said_before_anything(tmp_path, monkeypatch):
+    monkeypatch.setattr(four_bits, "find_spec", lambda name: None)
     with pytest.raises(
-        KilterError, match=r"not installed; install it \(pip install bitsandbytes\), or use adapter=lora"
+        KilterError, match=r"not installed; install it \(pip install 'kilter\[qlora\]'\), or use adapter=lora"
     ):
         train(wide(), pair_trees(4), dpo, LoopOptions(**FAST, steps=1, adapter="qlora"), tmp_path)
 

@@ -25,7 +25,7 @@ def check() -> None:
     if find_spec("bitsandbytes") is None:
         raise KilterError(
             "adapter=qlora keeps weights in four bits by bitsandbytes, which is not installed; "
-            "install it (pip install bitsandbytes), or use adapter=lora."
+            "install it (pip install 'kilter[qlora]'), or use adapter=lora."
         )
 
 
