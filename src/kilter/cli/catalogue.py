@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections import Counter
 from collections.abc import Iterable
@@ -217,9 +218,9 @@ def _markdown(rows: list[dict[str, Any]]) -> str:
 
     lines = ["| method | wing | what it does | paper | survey |", "|---|---|---|---|---|"]
     for row in rows:
-        lines.append(
-            f"| `{row['id']}` | {row['wing']} | {row['summary']} | {link(row['paper'])} | {row['survey'] or ''} |"
-        )
+        anchor = re.sub(r"[^a-z0-9_-]", "", row["wing"] + row["id"])
+        cells = [f"[`{row['id']}`](#{anchor})", row["wing"], row["summary"], link(row["paper"]), row["survey"] or ""]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
