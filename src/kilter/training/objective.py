@@ -13,8 +13,8 @@ from kilter.records import Record
 
 Kind = Literal["demonstrations", "pairs", "scores", "labels", "steps", "prompts"]
 # A policy writes (a causal language model), a judge says a number (a reward model); a guide writes, but what another
-# model is asked with: by itself it answers nothing.
-Role = Literal["policy", "judge", "guide"]
+# model is asked with: by itself it answers nothing. A study trains several models, to compare them.
+Role = Literal["policy", "judge", "guide", "study"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
