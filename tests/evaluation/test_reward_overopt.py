@@ -8,7 +8,7 @@ import pytest
 
 import kilter
 from kilter.errors import KilterError
-from kilter.evaluation.reward_overopt import curve, fit, peak
+from kilter.feedback.overoptimised import curve, fit, peak
 
 
 @pytest.mark.parametrize("law", ["rl", "best-of-n"])

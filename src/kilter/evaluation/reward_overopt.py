@@ -10,31 +10,11 @@ import numpy as np
 from kilter.errors import KilterError
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, number, stream
+from kilter.feedback.overoptimised import FEWEST, Law, at, fitted
+from kilter.feedback.overoptimised import lost as lost_of
 from kilter.registry import Count, method
 
 METRICS, BEST_OF = "metrics.jsonl", "best_of.jsonl"
-Law = Literal["rl", "best-of-n"]
-
-
-def curve(d: np.ndarray, law: Law) -> np.ndarray:
-    """Return [N, 2]: what a and -b are multiplied with: d and d log d (rl), or d and d^2 (best of n)."""
-    if law == "best-of-n":
-        return np.stack((d, d * d), 1)
-    return np.stack((d, d * np.log(np.maximum(d, 1e-12))), 1)
-
-
-def fit(d: np.ndarray, gold: np.ndarray, law: Law) -> tuple[float, float]:
-    """Return the a and b of d (a - b log d) or d (a - b d) that come nearest to `gold` [N] by least squares."""
-    found, *_ = np.linalg.lstsq(curve(d, law), gold, rcond=None)
-    return float(found[0]), float(-found[1])
-
-
-def peak(a: float, b: float, law: Law) -> float:
-    """Return the d at which the law is highest: a / 2b, or e^(a / b - 1); infinite where it only rises."""
-    if b <= 0:
-        return float("inf")
-    exponent = a / b - 1
-    return max(0.0, a / (2 * b)) if law == "best-of-n" else float(np.exp(min(exponent, 700.0)))
 
 
 @method(
@@ -53,7 +33,9 @@ def reward_overopt(
     proxy_gain is what the reward that was learned from rose by.
 
     A training run that samples writes all this down where it is told a `gold` feedback beside its own:
-    `kilter train rlhf-ppo --feedback RM --gold world ...`; so does `kilter train best-of-n --gold ...`.
+    `kilter train rlhf-ppo --feedback RM --gold world ...`; so does `kilter train best-of-n --gold ...`. The whole
+    experiment of the paper, with a proxy that learns from the gold reward's comparisons, is `kilter train
+    reward-overopt`.
 
     Rows: sampled_kl (or kl), gold, and sampled_reward (or reward): metrics.jsonl or best_of.jsonl of a run's folder.
 
@@ -70,7 +52,7 @@ def reward_overopt(
     rows = list(stream(path, left))
     told = [_numbers(row) for row in rows]
     known = [row for row in told if row is not None]
-    if len({round(row[0], 9) for row in known}) < 4:
+    if len({round(row[0], 9) for row in known}) < FEWEST:
         raise KilterError(
             f"{path} has {len(known)} lines with a distance and a gold reward, at too few distances for a curve; "
             "train with the option gold, and log more often (log_every=1)."
@@ -83,19 +65,17 @@ def reward_overopt(
     d = np.sqrt(np.maximum(kl, 0.0))
     start = int(d.argmin())
     gain = gold - gold[start]
-    found = _measures(d, gain, chosen)
+    found = fitted(d, gain, chosen)
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(resamples):
         rows_at = rng.integers(len(d), size=len(d))
-        drawn.append(_measures(d[rows_at], gain[rows_at], chosen))
+        drawn.append(fitted(d[rows_at], gain[rows_at], chosen))
     measures = {}
     for name, value in found.items():
         low, high = np.quantile([one[name] for one in drawn], (0.025, 0.975))
         measures[name] = Measure(value, float(min(low, value)), float(max(high, value)), len(d))
-    third = max(1, len(d) // 3)
-    best = max(float(gain[at : at + third].mean()) for at in range(len(d) - third + 1))
-    lost = best - float(gain[-third:].mean())
+    third, lost = max(1, len(d) // 3), lost_of(gain)
     rise = float(reward[-third:].mean() - reward[:third].mean())
     spread = float(gain[-third:].std(ddof=1) / np.sqrt(third)) if third > 1 else float("inf")
     measures["lost"] = Measure(lost, lost - 1.96 * spread, lost + 1.96 * spread, third)
@@ -106,22 +86,12 @@ def reward_overopt(
             f"The reward rose by {rise:.3g} while the gold reward fell by {lost:.3g} from its best: the policy learned "
             "the proxy's mistakes."
         )
+    told_by_law = at(d, found["a"], found["b"], chosen)
     samples = [
-        {"id": str(i), "d": float(x), "gold": float(y), "fitted": float(curve(np.array([x]), chosen)[0] @ _ab(found))}
-        for i, (x, y) in enumerate(zip(d, gain, strict=True))
+        {"id": str(i), "d": float(x), "gold": float(y), "fitted": float(z)}
+        for i, (x, y, z) in enumerate(zip(d, gain, told_by_law, strict=True))
     ]
     return Evaluation("", measures, samples, suite="reward-overopt", seed=seed, notes=notes)
-
-
-def _ab(found: dict[str, float]) -> np.ndarray:
-    return np.array([found["a"], -found["b"]])
-
-
-def _measures(d: np.ndarray, gain: np.ndarray, law: Law) -> dict[str, float]:
-    """Return a, b, where the curve is highest as far as was gone, and how high."""
-    a, b = fit(d, gain, law)
-    at = min(peak(a, b, law), float(d.max()))
-    return {"a": a, "b": b, "peak": at, "peak_gold": float(curve(np.array([at]), law)[0] @ np.array([a, -b]))}
 
 
 def _numbers(row: dict[str, object]) -> tuple[float, float, float] | None:

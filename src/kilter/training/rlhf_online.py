@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,18 +11,15 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from kilter import formats
 from kilter.engine.loop import METRICS, LoopOptions, TrainResult
-from kilter.errors import KilterError
 from kilter.feedback.named import named
 from kilter.feedback.numbers import check
-from kilter.feedback.protocol import Feedback
 from kilter.models.load import load_weights
-from kilter.records import Group, Origin, Prompt, Record
+from kilter.records import Group, Prompt, Record
 from kilter.registry import Amount, Count, method
 from kilter.store.metrics import read_metrics
 from kilter.training.course import Task, takes_its_course
-from kilter.training.sampled import answers, judged
+from kilter.training.sampled import compared
 
 PAPER = "arXiv:2204.05862"
 
@@ -103,7 +99,8 @@ def rlhf_online(
         folder = task.out / f"round-{turn + 1}"
         chosen = [prompts[order[(turn * share + i) % len(prompts)]] for i in range(share)]
         shaping = {"n": samples, "max_tokens": max_tokens, "temperature": temperature, "seed": given["seed"] + turn}
-        pool += _collected(folder / f"comparisons-{task.mark()[:8]}.jsonl", deployed, chosen, people, noise, shaping)
+        file = folder / f"comparisons-{task.mark()[:8]}.jsonl"
+        pool += compared(file, deployed, chosen, people, noise=noise, by=("rlhf-online", PAPER), **shaping)
         learned, apart = _split(pool, held_out)
         policy = folder / "policy"
         sampling: dict[str, Any] = {
@@ -125,39 +122,6 @@ def rlhf_online(
         deployed = str(policy)
     weights, tokenizer = load_weights(deployed, torch.float32)
     return task.finish(weights, tokenizer, losses=losses, tokens=tokens, started=started, lines=lines)
-
-
-def _collected(
-    file: Path, model: str, prompts: Sequence[Prompt], people: Feedback, noise: float, shaping: dict[str, Any]
-) -> list[Group]:
-    """Return the comparisons of a round: those in `file`, where they are there, else fresh ones, kept there.
-
-    Prompts all of whose responses are the same, or equally good, are left out.
-    """
-    if file.is_file():
-        return [record for record in formats.read(file, want="groups").records if isinstance(record, Group)]
-    weights, tokenizer = load_weights(model, torch.float32)
-    texts = [list(dict.fromkeys(said)) for said in answers(weights, tokenizer, prompts, **shaping)]
-    draw = random.Random(shaping["seed"])
-    asked = [(prompt, said) for prompt, said in zip(prompts, texts, strict=True) if len(said) > 1]
-    scored = judged(people, [prompt for prompt, _ in asked], [said for _, said in asked])
-    groups = []
-    for (prompt, said), scores in zip(asked, scored, strict=True):
-        # Of preferences by Bradley and Terry the order of rewards with Gumbel noise is the ranking (Luce).
-        felt = [score - noise * math.log(-math.log(draw.random() or 1e-300)) if noise else score for score in scores]
-        ranks = [sum(other > own for other in felt) for own in felt]
-        origin = Origin("rlhf-online", PAPER, model, (prompt.id,), shaping["seed"])
-        group = Group(prompt.messages, said, ranking=ranks, origin=origin, meta=prompt.meta)
-        if group.pairs():
-            groups.append(group)
-    if not groups:
-        raise KilterError(
-            f"The feedback '{people.name}' finds no response of '{model}' better than another; sample more, at a "
-            "higher temperature, or take another feedback."
-        )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    formats.write(groups, file)
-    return groups
 
 
 def _split(pool: Sequence[Group], held_out: float) -> tuple[list[Group], list[Group]]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from kilter import formats
 from kilter.engine.sampler import sample
 from kilter.engine.template import end_ids, prompt_ids
 from kilter.engine.virtual import room
+from kilter.errors import KilterError
 from kilter.feedback.numbers import rewards
 from kilter.feedback.protocol import Feedback
 from kilter.models.drive import run, wait
+from kilter.models.load import load_weights
 from kilter.models.local import generation_ends
-from kilter.records import Prompt
+from kilter.records import Group, Origin, Prompt
 
 
 def answers(
@@ -50,3 +56,45 @@ def judged(feedback: Feedback, prompts: Sequence[Prompt], texts: Sequence[Sequen
         return [found[text] for text in said]
 
     return wait(run(list(zip(prompts, texts, strict=True)), one, label="rewards"))
+
+
+def compared(
+    file: Path,
+    model: str,
+    prompts: Sequence[Prompt],
+    people: Feedback,
+    *,
+    noise: float,
+    by: tuple[str, str],
+    **shaping: Any,
+) -> list[Group]:
+    """Return responses of `model` ranked by `people`: those in `file`, where they are there, else fresh ones, kept.
+
+    `noise` is how unsure people are, in units of reward; `by` is the method that asks and its paper, `shaping` what
+    `answers` takes. Prompts all of whose responses are the same, or equally good, are left out; raises KilterError
+    where that are all.
+    """
+    if file.is_file():
+        return [record for record in formats.read(file, want="groups").records if isinstance(record, Group)]
+    weights, tokenizer = load_weights(model, torch.float32)
+    texts = [list(dict.fromkeys(said)) for said in answers(weights, tokenizer, prompts, **shaping)]
+    draw = random.Random(shaping["seed"])
+    asked = [(prompt, said) for prompt, said in zip(prompts, texts, strict=True) if len(said) > 1]
+    scored = judged(people, [prompt for prompt, _ in asked], [said for _, said in asked])
+    groups = []
+    for (prompt, said), scores in zip(asked, scored, strict=True):
+        # Of preferences by Bradley and Terry the order of rewards with Gumbel noise is the ranking (Luce).
+        felt = [score - noise * math.log(-math.log(draw.random() or 1e-300)) if noise else score for score in scores]
+        ranks = [sum(other > own for other in felt) for own in felt]
+        origin = Origin(*by, model, (prompt.id,), shaping["seed"])
+        group = Group(prompt.messages, said, ranking=ranks, origin=origin, meta=prompt.meta)
+        if group.pairs():
+            groups.append(group)
+    if not groups:
+        raise KilterError(
+            f"The feedback '{people.name}' finds no response of '{model}' better than another; sample more, at a "
+            "higher temperature, or take another feedback."
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    formats.write(groups, file)
+    return groups
