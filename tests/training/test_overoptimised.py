@@ -114,6 +114,8 @@ def test_the_more_comparisons_the_later_the_peak():
 
 
 def test_too_few_distances_give_no_curve():
-    points = reward_overopt.distances([{"sampled_kl": 1.0, "sampled_reward": 1.0, "gold": 2.0}, {"loss": 1.0}])
+    line = {"sampled_kl": 1.0, "sampled_reward": 1.0, "gold": 2.0}
+    # Several steps on one rollout are one point.
+    points = reward_overopt.distances([line, line | {"step": 2}, {"loss": 1.0}])
     assert points == [{"d": 1.0, "proxy": 1.0, "gold": 2.0}]
     assert reward_overopt.laws(points, "rl") == {}

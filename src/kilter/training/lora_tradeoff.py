@@ -134,7 +134,9 @@ def lora_tradeoff(
         tokens += done.tokens
         write_json(task.out / TABLE, {"runs": rows, "compared": compared(rows)})
     best = min((row for row in rows if row["way"] != BASE), key=lambda row: row["loss"])
-    task.notes.extend(_sentence(line) for line in compared(rows))
+    said = [_sentence(line) for line in compared(rows)]
+    task.notes.extend(said)
+    task.say(said)
     weights, tokenizer = load_weights(str(task.out / best["run"]), torch.float32)
     lines = [{"step": at + 1} | row for at, row in enumerate(rows)]
     return task.finish(weights, tokenizer, losses=losses, tokens=tokens, started=started, lines=lines)

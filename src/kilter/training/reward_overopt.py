@@ -111,19 +111,25 @@ def reward_overopt(
     found = laws(points, law)
     write_json(task.out / LAWS, {"by": by, "law": law, "points": len(points), **found})
     write_text(task.out / POINTS, "".join(json.dumps(point) + "\n" for point in points))
-    task.notes.extend(_said(found, points))
+    said = _said(found, points)
+    task.notes.extend(said)
+    task.say(said)
     weights, tokenizer = load_weights(str(policy), torch.float32)
     lines = [{"step": n + 1, "loss": done.losses[-1]} | point for n, point in enumerate(points)]
     return task.finish(weights, tokenizer, losses=done.losses, tokens=done.tokens, started=started, lines=lines)
 
 
 def distances(lines: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """Return the points of a run's metrics: d, the proxy's and the gold reward; lines without them are passed over."""
-    points = []
+    """Return the points of a run's metrics: d, the proxy's and the gold reward, one for each rollout.
+
+    Lines without them are passed over, and so are those that say the same as the one before: steps on one rollout.
+    """
+    points: list[Point] = []
     for line in lines:
         known = {name: line.get(f"sampled_{name}", line.get(name)) for name in ("kl", "reward", "gold")}
         if all(value is not None for value in known.values()):
-            points.append({"d": math.sqrt(max(0.0, known["kl"])), "proxy": known["reward"], "gold": known["gold"]})
+            point = {"d": math.sqrt(max(0.0, known["kl"])), "proxy": known["reward"], "gold": known["gold"]}
+            points += [point] if points[-1:] != [point] else []
     return points
 
 
