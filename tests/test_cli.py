@@ -156,7 +156,8 @@ def test_methods_and_show(kilter):
     assert {"dpo", "sft"} <= {row["id"] for row in rows if row["wing"] == "training"}
     assert "dpo" in kilter("methods", "training")[1]
     page = kilter("methods", "--markdown")[1]
-    assert "| `dpo` |" in page
+    assert "| [`dpo`](#trainingdpo) |" in page
+    assert "\n## training/dpo\n" in page
     _, out, _ = kilter("show", "dpo")
     assert "beta" in out
     assert "kilter train dpo" in out
