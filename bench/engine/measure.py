@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -161,8 +160,3 @@ def ratios(theirs: list[float], ours: list[float]) -> tuple[float, float, float]
     """Median, least and greatest of the turns' ratios of their seconds to ours."""
     each = [a / b for a, b in zip(theirs, ours, strict=True)]
     return median(each), min(each), max(each)
-
-
-def this_python() -> str:
-    """The interpreter that runs this."""
-    return sys.executable

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from kilter.errors import KilterError, SetAside, first_line
 from kilter.evaluation.given import Text, correlated, texts
 from kilter.evaluation.probes import sentences
-from kilter.evaluation.questions import language_of
 from kilter.evaluation.result import Evaluation
 from kilter.evaluation.rows import Row
 from kilter.evaluation.statistics import summarize
@@ -68,13 +67,8 @@ async def alignscore(
         if not said.strip() or not context.strip():
             raise SetAside("A text or its context is empty, so that nothing can be consistent.", "empty")
         table = await matrix(align, chunks(context, size), sentences(said))
-        sample: Row = {
-            "id": text.id,
-            "prompt": [m.to_json() for m in text.messages],
-            "response": said,
+        sample: Row = text.sample(said) | {
             "given": True,
-            "family": text.category,
-            "language": language_of(said),
             "cluster": text.record,
             "alignment": table,
             "outcomes": {"score": of_matrix(table)},

@@ -12,7 +12,6 @@ from kilter.evaluation.given import Text, texts
 from kilter.evaluation.judging import Way, evaluated, judged
 from kilter.evaluation.passages import Passages, by_topic
 from kilter.evaluation.probes import sentences
-from kilter.evaluation.questions import language_of
 from kilter.evaluation.result import DIMENSIONS, Dimension, Evaluation
 from kilter.evaluation.rows import Row
 from kilter.evaluation.scoring import SCORING, Outcomes, judgements
@@ -96,12 +95,7 @@ async def factscore(
             assert model is not None
             [answer] = await model.ask(list(text.messages), way.sampling)
             response = answer.text
-        sample: Row = {
-            "id": text.id,
-            "prompt": [m.to_json() for m in text.messages],
-            "response": response,
-            "family": text.category,
-            "language": language_of(response),
+        sample: Row = text.sample(response) | {
             "topic": topic,
             "scoring": "facts",
             "gamma": gamma,

@@ -44,6 +44,16 @@ class Text:
     human: float | None = None
     category: str = ""
 
+    def sample(self, response: str) -> Row:
+        """Return the beginning of what is kept of `response` to this."""
+        return {
+            "id": self.id,
+            "prompt": [m.to_json() for m in self.messages],
+            "response": response,
+            "family": self.category,
+            "language": language_of(response),
+        }
+
 
 def texts(records: Records, model: Model | None) -> list[Text]:
     """Return what is to be rated: with a model its answer to each prompt, else each response that a record holds.
@@ -111,16 +121,12 @@ async def rate_all(
             told = [*told, *more]
         else:
             told = await plain
-        sample: Row = {
-            "id": text.id,
-            "prompt": [m.to_json() for m in text.messages],
-            "response": response,
-            "family": text.category,
-            "language": language_of(response),
+        sample: Row = text.sample(response) | {
             "scoring": "rated",
             "judgements": [judgement.to_json() for judgement in told],
             "cluster": text.record,
-        } | about
+            **about,
+        }
         if text.response is not None:
             sample["given"] = True
         if text.human is not None:

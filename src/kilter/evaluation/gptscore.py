@@ -8,7 +8,6 @@ from typing import Literal
 from kilter.errors import KilterError, SetAside
 from kilter.evaluation.given import Text, correlated, texts
 from kilter.evaluation.likelihood import token_logprobs
-from kilter.evaluation.questions import language_of
 from kilter.evaluation.result import Evaluation
 from kilter.evaluation.rows import Row
 from kilter.evaluation.statistics import summarize
@@ -68,16 +67,12 @@ async def gptscore(
         raise KilterError(f"The direction '{direction}' needs references; give records with one, or use source.")
 
     async def one(text: Text) -> Row | None:
-        if not (text.response or "").strip():
+        response = text.response or ""
+        if not response.strip():
             raise SetAside("A text is empty, which has no token to score.", "empty")
         score = await _score(model, text, references[text.id], direction, meaning)
-        sample: Row = {
-            "id": text.id,
-            "prompt": [m.to_json() for m in text.messages],
-            "response": text.response,
+        sample: Row = text.sample(response) | {
             "given": True,
-            "family": text.category,
-            "language": language_of(text.response or ""),
             "cluster": text.record,
             "outcomes": {"score": score} if score is not None else {},
         }

@@ -79,7 +79,7 @@ def best_of_n(
     truth = None if gold is None else named(gold)
     if truth is not None:
         check(truth, prompts)
-    given = {name: task.given[name] for name in LoopOptions.model_fields}
+    given = task.loop()
     chosen, table = task.out / f"chosen-{task.mark()[:8]}.jsonl", task.out / "best_of.jsonl"
     if not chosen.is_file():
         weights, tokenizer = load_weights(task.model, torch.float32)

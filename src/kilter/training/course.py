@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel
 
 from kilter.engine import checkpoint, finished
-from kilter.engine.loop import METRICS, TrainResult
+from kilter.engine.loop import METRICS, LoopOptions, TrainResult
 from kilter.engine.meter import peak_memory
 from kilter.files import make_folder, replacing, write_json
 from kilter.records import Record
@@ -50,6 +50,10 @@ class Task:
     def settings(self) -> dict[str, Any]:
         """Return the method and its options, as JSON can hold them."""
         return {"method": self.method, **self.given}
+
+    def loop(self) -> dict[str, Any]:
+        """Return those of its options that are the training loop's."""
+        return {name: self.given[name] for name in LoopOptions.model_fields if name in self.given}
 
     def mark(self) -> str:
         """Return a hash of what decides the result."""

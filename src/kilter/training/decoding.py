@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from kilter.engine import finished
-from kilter.engine.loop import METRICS, LoopOptions, TrainResult
+from kilter.engine.loop import METRICS, TrainResult
 from kilter.engine.steered import Steering
 from kilter.errors import KilterError
 from kilter.models import steered
@@ -75,7 +75,7 @@ def leave(
     finished.admit(task.out, task.mark(), task.settings(), overwrite=task.overwrite)
     known.unlink(missing_ok=True)
     begun, done = time.perf_counter(), []
-    given = {name: task.given[name] for name in LoopOptions.model_fields if name in task.given}
+    given = task.loop()
     for name, some in (experts or {}).items():
         done.append(
             train(

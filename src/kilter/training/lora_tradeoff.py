@@ -103,7 +103,7 @@ def lora_tradeoff(
         return kept
     started = time.perf_counter()
     _expect(task.given)
-    given = {name: task.given[name] for name in LoopOptions.model_fields}
+    given = task.loop()
     learned, apart = split(task.records, held_out, given["seed"])
     little = learned[: max(1, round(few * len(learned)))]
     domain, domain_apart = split(_read(further, task), held_out, given["seed"]) if further else ([], [])

@@ -32,15 +32,15 @@ from kilter.engine.sampler import Completion, sample
 from kilter.engine.template import end_ids, prompt_ids
 from kilter.errors import KilterError
 from kilter.feedback.named import named
-from kilter.feedback.numbers import check, rewards
+from kilter.feedback.numbers import check
 from kilter.feedback.protocol import Feedback
-from kilter.models.drive import run, wait
 from kilter.models.local import generation_ends
 from kilter.records import Prompt
 from kilter.store import fingerprint
 from kilter.training import rollouts
 from kilter.training.objective import Online
 from kilter.training.rollouts import Rollout
+from kilter.training.sampled import judged, texts_of
 
 ROWS = 256  # sequences that grow at a time
 
@@ -251,22 +251,17 @@ class OnlineSource:
             )
         rig.say("asking for feedback")
         prompts = [self.prompts[i] for i in chosen]
-        texts = [self._texts(completions) for completions in found]
+        texts = [texts_of(self.tokenizer, completions, self.ends) for completions in found]
 
-        judged = _judged(self.feedback, prompts, texts)
+        rewards = judged(self.feedback, prompts, texts, quiet=True)
         trees = [
             self._tree(prompt, self.ids[i], completions, scores)
-            for prompt, i, completions, scores in zip(prompts, chosen, found, judged, strict=True)
+            for prompt, i, completions, scores in zip(prompts, chosen, found, rewards, strict=True)
         ]
         for name, judge in self.judges.items():
-            for tree, scores in zip(trees, _judged(judge, prompts, texts), strict=True):
+            for tree, scores in zip(trees, judged(judge, prompts, texts, quiet=True), strict=True):
                 tree.info[name] = scores
         return trees
-
-    def _texts(self, completions: Sequence[Completion]) -> list[str]:
-        bodies = [c.tokens[: -1 if c.tokens[-1] in self.ends else None] for c in completions]
-        texts = self.tokenizer.batch_decode(bodies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return [text.strip() for text in texts]
 
     def _tree(
         self, prompt: Prompt, ids: Sequence[int], completions: Sequence[Completion], scores: Sequence[float]
@@ -287,19 +282,6 @@ class OnlineSource:
                 ],
             },
         )
-
-
-def _judged(feedback: Feedback, prompts: Sequence[Prompt], texts: Sequence[list[str]]) -> list[list[float]]:
-    """Return what `feedback` rewards each of the `texts` with, prompt by prompt."""
-
-    async def one(item: tuple[Prompt, list[str]]) -> list[float]:
-        prompt, said = item
-        # Of equal responses one is judged: a policy that is sure of itself says the same many times.
-        different = list(dict.fromkeys(said))
-        found = dict(zip(different, await rewards(feedback, prompt, different), strict=True))
-        return [found[text] for text in said]
-
-    return wait(run(list(zip(prompts, texts, strict=True)), one, quiet=True))
 
 
 def online_source(

@@ -91,7 +91,7 @@ def reward_overopt(
     prompts = [record for record in task.records if isinstance(record, Prompt)]
     check(people, prompts)
     task.say(task.notes)
-    given = {name: task.given[name] for name in LoopOptions.model_fields}
+    given = task.loop()
     sampling = {"max_tokens": max_tokens, "temperature": temperature}
     if feedback is None:
         file = task.out / f"comparisons-{task.mark()[:8]}.jsonl"

@@ -87,7 +87,7 @@ def rlhf_online(
     if share * rounds > len(prompts):
         task.notes.append(f"{rounds} rounds of {share} prompts each are more than {len(prompts)}: some come again.")
     task.say(task.notes)
-    given = {name: task.given[name] for name in LoopOptions.model_fields}
+    given = task.loop()
     judging = given | {"epochs": judge_epochs, "steps": None, "adapter": "none"}
     judging["learning_rate"] = judge_learning_rate or given["learning_rate"]
     order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(given["seed"])).tolist()

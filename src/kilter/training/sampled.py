@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from kilter import formats
-from kilter.engine.sampler import sample
+from kilter.engine.sampler import Completion, sample
 from kilter.engine.template import end_ids, prompt_ids
 from kilter.engine.virtual import room
 from kilter.errors import KilterError
@@ -38,16 +38,23 @@ def answers(
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu")).eval()
     ids = prompt_ids(tokenizer, [prompt.messages for prompt in prompts], max_length=max(1, room(model) - max_tokens))
     found = sample(model, ids, n=n, max_tokens=max_tokens, temperature=temperature, stop_ids=ends, seed=seed)
-    texts = []
-    for completions in found:
-        bodies = [c.tokens[: -1 if c.tokens[-1] in ends else None] for c in completions]
-        said = tokenizer.batch_decode(bodies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        texts.append([text.strip() for text in said])
-    return texts
+    return [texts_of(tokenizer, completions, ends) for completions in found]
 
 
-def judged(feedback: Feedback, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]]) -> list[list[float]]:
-    """Return what `feedback` rewards each of the `texts` with, prompt by prompt; equal ones are judged once."""
+def texts_of(tokenizer: Any, completions: Sequence[Completion], ends: Collection[int]) -> list[str]:
+    """Return completions as text, without the token of `ends` that closed them and without space about them."""
+    bodies = [c.tokens[: -1 if c.tokens[-1] in ends else None] for c in completions]
+    said = tokenizer.batch_decode(bodies, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return [text.strip() for text in said]
+
+
+def judged(
+    feedback: Feedback, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], *, quiet: bool = False
+) -> list[list[float]]:
+    """Return what `feedback` rewards each of the `texts` with, prompt by prompt; with a bar, unless `quiet`.
+
+    Of equal texts one is judged: a policy that is sure of itself says the same many times.
+    """
 
     async def one(item: tuple[Prompt, Sequence[str]]) -> list[float]:
         prompt, said = item
@@ -55,7 +62,7 @@ def judged(feedback: Feedback, prompts: Sequence[Prompt], texts: Sequence[Sequen
         found = dict(zip(different, await rewards(feedback, prompt, different), strict=True))
         return [found[text] for text in said]
 
-    return wait(run(list(zip(prompts, texts, strict=True)), one, label="rewards"))
+    return wait(run(list(zip(prompts, texts, strict=True)), one, label="rewards", quiet=quiet))
 
 
 def compared(
