@@ -1,7 +1,9 @@
 """A model that answers by a function of what it is asked: for checks that need its answers to be known exactly."""
 
+from kilter.models.each import pulled
 from kilter.models.protocol import Answer
 from kilter.records import Demonstration, Message, Prompt
+from kilter.store.rejects import Rejects
 
 
 class Scripted:
@@ -38,3 +40,9 @@ def prompt(text, **meta):
 
 def shown(text, answer, **meta):
     return Demonstration([Message("user", text), Message("assistant", answer)], meta=meta)
+
+
+def made(call):
+    """What a method makes, and what it left out by rule; `call` is its result, or calls it."""
+    with Rejects() as rejects:
+        return list(pulled(call() if callable(call) else call)), dict(rejects.counts)

@@ -1,9 +1,9 @@
 """What the recipe's and the command line's tests run on: a real model, small, and some records."""
 
-import json
 from pathlib import Path
 
 import tiny_llama
+from jsonl import write
 
 RECIPE = """
 name: small
@@ -96,8 +96,7 @@ def every_third_broken(path: Path, out: Path) -> Path:
 
 
 def lines(path: Path, rows: list) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
+    return Path(write(path, rows))
 
 
 def make_recipe(folder: Path, model: Path) -> Path:

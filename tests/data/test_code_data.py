@@ -9,16 +9,9 @@ from kilter.data.codealpaca import codealpaca
 from kilter.data.oss_instruct import oss_instruct, piece, sources
 from kilter.data.phi1 import alike, described, parts, phi1, predicted, shape
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import pulled
 from kilter.models.load import load
 from kilter.models.teacher import programs
-from kilter.store.rejects import Rejects
-from scripted_model import by_kind, shown
-
-
-def made(call):
-    with Rejects() as rejects:
-        return list(pulled(call)), dict(rejects.counts)
+from scripted_model import by_kind, made, shown
 
 
 def passes(code, tests):

@@ -12,12 +12,7 @@ from kilter.errors import KilterError
 from kilter.models.each import pulled
 from kilter.records import Group, Message
 from kilter.store.rejects import Rejects
-from scripted_model import by_kind, prompt, shown
-
-
-def made(call):
-    with Rejects() as rejects:
-        return list(pulled(call() if callable(call) else call)), dict(rejects.counts)
+from scripted_model import by_kind, made, prompt, shown
 
 
 def answers(path, *rows):

@@ -15,15 +15,9 @@ from kilter.models.each import pulled
 from kilter.models.protocol import Answer
 from kilter.records import Message
 from kilter.store.rejects import Rejects
-from scripted_model import Scripted, by_kind, prompt, shown
+from scripted_model import Scripted, by_kind, made, prompt, shown
 
 HUMAN = (("[Human]",), ("[AI]",))
-
-
-def made(call):
-    """What a method makes, and what it left out by rule."""
-    with Rejects() as rejects:
-        return list(pulled(call)), dict(rejects.counts)
 
 
 # ------------------------------------------------------------------------------------------------ transcripts

@@ -9,7 +9,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from kilter import sandbox
+from jsonl import write
 from kilter.data.agent_distill import agent_distill, retrieved, step_in
 from kilter.data.calls import fault, interfaces, parsed, same
 from kilter.data.code_distill import TASKS, code_distill, k_center
@@ -17,29 +17,8 @@ from kilter.data.math_distill import hidden, math_distill
 from kilter.data.tool_search import Search, depth_first
 from kilter.data.vectors import vectors
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import pulled
-from kilter.store.rejects import Rejects
-from scripted_model import Scripted, by_kind, prompt, shown
-
-
-def made(call):
-    with Rejects() as rejects:
-        return list(pulled(call)), dict(rejects.counts)
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
-
-def runs():
-    """Whether code can be run safely here."""
-    try:
-        sandbox.check()
-    except KilterError:
-        return False
-    return True
-
+from sandboxed import needs_a_sandbox
+from scripted_model import Scripted, by_kind, made, prompt, shown
 
 # ------------------------------------------------------------------------------------------------ mathematics
 
@@ -123,7 +102,7 @@ def test_without_weight_there_are_no_rationales():
     assert [r.meta["weight"] for r in made(math_distill(model, [SUM], way="rationale", weight=0))[0]] == [1.0]
 
 
-@pytest.mark.skipif(not runs(), reason="code cannot be run safely here; see kilter doctor")
+@needs_a_sandbox
 def test_programs_are_run_and_what_they_print_is_compared():
     program = "Here:\n```python\nprint({})\n```"
     model = by_kind(

@@ -12,18 +12,11 @@ from kilter.data.sieve import said
 from kilter.data.unnatural import SLOT, fields, unnatural
 from kilter.data.wizardcoder import peak, read_curve, wizardcoder
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import pulled
 from kilter.models.load import load
 from kilter.models.protocol import Sampling
 from kilter.models.teacher import known, programs
-from kilter.store.rejects import Rejects
 from kilter.world import World
-from scripted_model import by_kind, prompt, shown
-
-
-def made(call):
-    with Rejects() as rejects:
-        return list(pulled(call)), dict(rejects.counts)
+from scripted_model import by_kind, made, prompt, shown
 
 
 def world_prompts(n, seed=1):

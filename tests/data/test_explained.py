@@ -13,7 +13,6 @@ from kilter.data.lion import compared, lion, scores_in
 from kilter.data.orca import CAPS, OF_COLLECTION, SYSTEM, marginal, orca, sample
 from kilter.data.phoenix import phoenix
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import pulled
 from kilter.models.load import load
 from kilter.models.protocol import Answer
 from kilter.models.teacher import known
@@ -21,12 +20,7 @@ from kilter.recipe.wait import wait
 from kilter.records import Demonstration, Message
 from kilter.store.rejects import Rejects
 from kilter.world import World
-from scripted_model import by_kind, prompt, shown
-
-
-def made(call):
-    with Rejects() as rejects:
-        return list(pulled(call)), dict(rejects.counts)
+from scripted_model import by_kind, made, prompt, shown
 
 
 def world_prompts(n, seed=1, values=0.0):

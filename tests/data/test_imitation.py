@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from jsonl import write
 from kilter.data.answers import equal, final, right
 from kilter.data.dynosaur import checked, dynosaur
 from kilter.data.gpt4llm import gpt4llm, grades
@@ -15,21 +16,9 @@ from kilter.data.longform import longform, sentences
 from kilter.data.parrot import CAUSES, parrot
 from kilter.data.zeroshotaug import zeroshotaug
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import pulled
 from kilter.models.mixed import Mixed
 from kilter.records import Demonstration, Message
-from kilter.store.rejects import Rejects
-from scripted_model import Scripted, by_kind, prompt, shown
-
-
-def made(call):
-    with Rejects() as rejects:
-        return list(pulled(call)), dict(rejects.counts)
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
+from scripted_model import Scripted, by_kind, made, prompt, shown
 
 
 def talk(*turns):

@@ -1,10 +1,10 @@
 """Other languages: two ways to translate, aligned languages, translation as a conversation, COIG's five parts."""
 
 import asyncio
-import json
 
 import pytest
 
+from jsonl import write
 from kilter.data.bactrian import bactrian, is_code
 from kilter.data.bayling import Requirement, bayling, broken, length
 from kilter.data.coig import coig
@@ -12,16 +12,9 @@ from kilter.data.post_answer import post_answer
 from kilter.data.post_translate import post_translate
 from kilter.data.translation import LANGUAGES, is_in, languages, mask, unmask
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import pulled
-from kilter.store.rejects import Rejects
-from scripted_model import Scripted, by_kind, prompt, shown
+from scripted_model import Scripted, by_kind, made, prompt, shown
 
 CHINESE = "天气很好，我们去公园。"
-
-
-def made(call):
-    with Rejects() as rejects:
-        return list(pulled(call)), dict(rejects.counts)
 
 
 def translator(name="mt"):
@@ -236,11 +229,6 @@ def test_what_forgets_its_requirements_ends_early_or_is_left_out():
 
 
 # ------------------------------------------------------------------------------------------------ COIG
-
-
-def write(path, rows):
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 def test_coig_s_translations_go_through_machine_and_people(tmp_path):

@@ -17,16 +17,9 @@ from kilter.data.safer_instruct import safer_instruct
 from kilter.data.ultrafeedback import ASPECTS, PRINCIPLES, mend, ratings, ultrafeedback
 from kilter.data.zephyr import cased, zephyr
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import pulled
 from kilter.models.mixed import Mixed
 from kilter.records import Demonstration, Group, Message, Origin
-from kilter.store.rejects import Rejects
-from scripted_model import Scripted, by_kind, prompt, shown
-
-
-def made(call):
-    with Rejects() as rejects:
-        return list(pulled(call)), dict(rejects.counts)
+from scripted_model import Scripted, by_kind, made, prompt, shown
 
 
 def group(asked, *responses, **known):

@@ -11,25 +11,17 @@ from kilter.data.self_instruct import answered_inputs, labelled, self_instruct, 
 from kilter.data.sieve import said
 from kilter.data.tokens import tokenise
 from kilter.errors import KilterError, SetAside
-from kilter.models.each import pulled
 from kilter.models.load import load
 from kilter.models.protocol import Answer
 from kilter.models.teacher import known
 from kilter.models.teacher.writing import lead_in
 from kilter.records import Origin
-from kilter.store.rejects import Rejects
 from kilter.world import World
-from scripted_model import by_kind, shown
+from scripted_model import by_kind, made, shown
 
 
 def seeds(n=24):
     return [d for d in World().demonstrations(4 * n, seed=7, shares=World.shares(0.0)) if len(d.messages) == 2][:n]
-
-
-def made(call):
-    """What a method makes, and what it left out by rule."""
-    with Rejects() as rejects:
-        return list(pulled(call)), dict(rejects.counts)
 
 
 def answer(text, finish="stop"):

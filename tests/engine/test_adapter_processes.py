@@ -1,6 +1,5 @@
 """Runs with adapters in processes of their own: killed and continued, and two processes for one."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,16 +12,14 @@ import torch
 from safetensors.torch import load_file
 from train_once import OPTIONS, run_adapted
 
+from jsonl import metrics
+
 SCRIPT = str(Path(__file__).with_name("train_once.py"))
 
 
 def weights(folder):
     found = load_file(folder / "adapter_model.safetensors")
     return torch.cat([value.reshape(-1) for _, value in sorted(found.items())])
-
-
-def lines(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_a_run_that_was_killed_continues_to_the_same_bits_with_dropout(tmp_path):
@@ -58,5 +55,5 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
         run_adapted(alone / name, name)
         # A sum in another order moves a weight by Adam's share of rounding, never by a tenth of one step.
         assert float((weights(both / name) - weights(alone / name)).abs().max()) <= OPTIONS.learning_rate / 10
-        for one, two in zip(lines(both / name), lines(alone / name), strict=True):
+        for one, two in zip(metrics(both / name), metrics(alone / name), strict=True):
             assert {**one, "seconds": 0} == pytest.approx({**two, "seconds": 0}, rel=1e-3, abs=1e-4)

@@ -1,6 +1,5 @@
 """The loop: what a step computes does not depend on how it is cut, and a run goes on where it was stopped."""
 
-import json
 import math
 import os
 import signal
@@ -9,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 
+from jsonl import metrics
 from kilter.engine import Tree
 from kilter.engine.loop import LoopOptions, Loss, train
 from kilter.errors import KilterError
@@ -23,12 +23,8 @@ def weights(model):
     return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
 
 
-def lines(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
 def timeless(out):
-    return [{**line, "seconds": 0} for line in lines(out)]
+    return [{**line, "seconds": 0} for line in metrics(out)]
 
 
 @pytest.mark.parametrize("objective", [sft, partial(dpo, sft_weight=0.5)])
@@ -63,7 +59,7 @@ def test_training_learns_and_says_how_it_goes(tmp_path):
     assert done.losses[-1] < 0.7 * done.losses[0]
     assert done.tokens == 10 * sum(len(tree) for tree in trees)
     assert done.peak_memory > 2**20
-    told = lines(tmp_path)
+    told = metrics(tmp_path)
     assert [line["step"] for line in told] == list(range(2, 21, 2))
     assert told[-1]["epoch"] == 10
     assert {"step", "epoch", "loss", "lr", "grad_norm", "tokens", "seconds"} <= told[0].keys()
@@ -74,7 +70,7 @@ def test_dpo_starts_at_ln_2_and_separates_the_pairs(tmp_path):
     done = train(make(), pair_trees(8), dpo, LoopOptions(**FAST, epochs=5), tmp_path)
     assert done.losses[0] == pytest.approx(math.log(2), abs=1e-6)
     assert done.losses[-1] < 0.5
-    last = lines(tmp_path)[-1]
+    last = metrics(tmp_path)[-1]
     assert last["accuracy"] == 1.0
     assert last["reward_margin"] > 0
     assert not (tmp_path / "reference.safetensors").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation.dev_nli import dev_nli, pairs
 from kilter.evaluation.diaz import diaz, matched, odds_ratio
@@ -21,12 +21,6 @@ from kilter.evaluation.prompt_bias import BOLD, prompt_bias
 from kilter.evaluation.renduchintala import renduchintala
 from kilter.evaluation.wikigender import swapped, wikigender
 from kilter.evaluation.winomt import winomt
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
 
 # ---------------------------------------------------------------------------------------------------- inference (Dev+)
 

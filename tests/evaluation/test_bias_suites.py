@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation.bbq import bbq, target_of
 from kilter.evaluation.coreference import occupations, pronoun
@@ -27,11 +28,6 @@ from kilter.evaluation.winobias import f1, parsed, winobias
 from kilter.evaluation.winogender import winogender
 from kilter.models.protocol import Answer, Sampling
 from kilter.records import Message
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation import (
     bbh,
@@ -59,9 +60,7 @@ class Says:
 
 
 def lines(path: Path, rows: list[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
+    return Path(write(path, rows))
 
 
 def questions(folder: Path, subjects: tuple[str, ...] = ("anatomy", "law"), count: int = 3) -> Path:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 import pytest
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation import code
 from kilter.evaluation.ds1000 import ds1000
@@ -16,14 +16,8 @@ from kilter.evaluation.humaneval_plus import humaneval_plus
 from kilter.evaluation.mbpp import mbpp
 from kilter.evaluation.result import Evaluation
 from kilter.models.local import Local
-from kilter.sandbox import box, check, walls
-
-try:
-    check()
-    WHY = ""
-except KilterError as error:
-    WHY = str(error)
-needs_a_sandbox = pytest.mark.skipif(bool(WHY), reason=WHY)
+from kilter.sandbox import box, walls
+from sandboxed import needs_a_sandbox
 
 PROMPT = 'import math\n\ndef upto(n: int) -> int:\n    """Sum of 1 to n.\n    >>> upto(3)\n    6\n    """\n'
 RIGHT = "    return n * (n + 1) // 2\n"
@@ -36,19 +30,14 @@ PROBLEM = {
 }
 
 
-def lines(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
-
 def run(coroutine) -> Evaluation:
     return asyncio.run(coroutine)
 
 
 def judged(tmp_path: Path, suite, problems: list[dict], *texts: str, **options) -> Evaluation:
-    data = lines(tmp_path / "problems.jsonl", problems)
+    data = write(tmp_path / "problems.jsonl", problems)
     rows = [{"task_id": problem["task_id"], "completion": text} for problem in problems for text in texts]
-    return run(suite(None, data=data, completions=lines(tmp_path / "completions.jsonl", rows), **options))
+    return run(suite(None, data=data, completions=write(tmp_path / "completions.jsonl", rows), **options))
 
 
 @needs_a_sandbox
@@ -78,7 +67,7 @@ def test_a_program_in_a_fenced_block_keeps_what_the_prompt_imports(tmp_path: Pat
 @needs_a_sandbox
 def test_a_model_of_its_own_is_asked_and_judged(tmp_path: Path, tiny_model: Path) -> None:
     model = Local(str(tiny_model))
-    data = lines(tmp_path / "humaneval.jsonl", [PROBLEM])
+    data = write(tmp_path / "humaneval.jsonl", [PROBLEM])
     found = run(humaneval(model, data=data, samples=3, temperature=1.0, max_tokens=4, k="1,3,7"))
     assert len(found.samples[0]["runs"]) == 3
     assert found.measures["pass@1"].value == 0
@@ -130,14 +119,14 @@ def test_mbpp_asks_with_three_shots_and_stops_at_done(tmp_path: Path) -> None:
         tests = [f"assert add(1, {i}) == {1 + i}" for i in range(3)]
         return {"task_id": number, "text": f"Task {number}.", "code": "def add(a, b): return a + b", "test_list": tests}
 
-    data = lines(tmp_path / "mbpp.jsonl", [task(number) for number in (1, 2, 3, 4, 10, 11, 510, 511)])
+    data = write(tmp_path / "mbpp.jsonl", [task(number) for number in (1, 2, 3, 4, 10, 11, 510, 511)])
     good, bad = "def add(a, b):\r\n    return a + b\n[DONE]\nnonsense(", "def add(a, b): return 1"
     rows = [
         {"task_id": 11, "completion": good},
         {"task_id": 510, "completion": bad},
         {"task_id": 511, "completion": good},
     ]
-    found = run(mbpp(None, data=data, completions=lines(tmp_path / "said.jsonl", rows)))
+    found = run(mbpp(None, data=data, completions=write(tmp_path / "said.jsonl", rows)))
     assert [sample["id"] for sample in found.samples] == ["11", "510"]
     assert found.measures["pass@1"].value == 0.5
     assert any("no problem is called so (first: 511)" in note for note in found.notes)
@@ -167,10 +156,10 @@ def test_string(solution):
         {"prompt": "Sum a.", "code_context": context, "metadata": {"problem_id": 0, "library": "Numpy"}},
         {"prompt": "Flow.", "code_context": absent, "metadata": {"problem_id": 1, "library": "Tensorflow"}},
     ]
-    data = lines(tmp_path / "ds1000.jsonl", rows)
+    data = write(tmp_path / "ds1000.jsonl", rows)
     said = ["result = a.sum()", "result = 0\nfor x in a: result += x", "```python\nresult = a.max()\n```"]
     stored = [{"task_id": at, "completion": text} for at in (0, 1) for text in said]
-    found = run(ds1000(None, data=data, completions=lines(tmp_path / "said.jsonl", stored)))
+    found = run(ds1000(None, data=data, completions=write(tmp_path / "said.jsonl", stored)))
     assert found.measures["pass@1"].value == pytest.approx(1 / 3)
     assert [each["detail"] for each in found.samples[0]["runs"]][1] == "AssertionError: no loops"
     assert any(
@@ -191,7 +180,7 @@ def test_without_a_sandbox_the_suite_refuses(tmp_path: Path, monkeypatch: pytest
 @needs_a_sandbox
 def test_either_a_model_or_completions(tmp_path: Path) -> None:
     with pytest.raises(KilterError, match="give one of the two"):
-        run(humaneval(None, data=lines(tmp_path / "x.jsonl", [PROBLEM])))
-    other = lines(tmp_path / "c.jsonl", [{"task_id": "other", "completion": "x"}])
+        run(humaneval(None, data=write(tmp_path / "x.jsonl", [PROBLEM])))
+    other = write(tmp_path / "c.jsonl", [{"task_id": "other", "completion": "x"}])
     with pytest.raises(KilterError, match="holds no completion of these problems"):
-        run(humaneval(None, data=lines(tmp_path / "x.jsonl", [PROBLEM]), completions=other))
+        run(humaneval(None, data=write(tmp_path / "x.jsonl", [PROBLEM]), completions=other))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation.biasdetect import biasdetect
 from kilter.evaluation.cdial import cdial
@@ -26,11 +26,6 @@ from kilter.evaluation.toxic_task import toxic_task
 from kilter.evaluation.toxigen import alice, gold, toxigen
 from kilter.models.protocol import Answer, Sampling
 from kilter.records import Message
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 @dataclass

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from judges import Says
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation.alpacafarm import alpacafarm, draw, pool, read_batch
 from kilter.evaluation.dynamic import distinct, dynamic, rouge_l
@@ -16,12 +16,6 @@ from kilter.evaluation.lmexaminer import NAMES, listed, lmexaminer
 from kilter.evaluation.questions import Item
 from kilter.models.drive import wait
 from kilter.models.mixed import Mixed
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
 
 # ---------------------------------------------------------------------------------------------------------- LM-Examiner
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation.factual_cons import balanced_accuracy, factual_cons, threshold
 from kilter.evaluation.hhh import hhh
@@ -20,11 +20,6 @@ from kilter.evaluation.summac import convolved, summac, zero_shot
 from kilter.evaluation.true_benchmark import true
 from kilter.models.protocol import Answer, Sampling
 from kilter.records import Group, Message
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 @dataclass

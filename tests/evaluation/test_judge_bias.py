@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
-from pathlib import Path
 
 import pytest
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation.belle_eval import belle_eval
 from kilter.evaluation.bias_math import bias_math
@@ -16,12 +15,6 @@ from kilter.evaluation.bias_position import bias_position, evidences, verdict
 from kilter.evaluation.bias_self import bias_self
 from kilter.evaluation.bias_verbosity import bias_verbosity
 from kilter.evaluation.flask import ALL, flask
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
 
 # ---------------------------------------------------------------------------------------------------------- position
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from judges import Planted, Says
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation import result
 from kilter.evaluation.alpacaeval import alpacaeval
@@ -28,11 +28,6 @@ from kilter.records import Demonstration, Message, Prompt
 from kilter.world import FAMILIES, World
 
 TEACHER = "kilter/teacher"
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 def constant(text: str, name: str = "m") -> Says:

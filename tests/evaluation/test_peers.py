@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation import kappa
 from kilter.evaluation.ordering import ordering
@@ -28,11 +29,6 @@ WEIGHTS = {
     "gpt-4": 0.488444868709263, "claude": 0.37666039059112444, "vicuna": 0.08181330959511306,
     "gpt-3.5": 0.05308143110449947, "bard": 0.0,
 }  # fmt: skip
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 def pairs() -> dict[str, dict[str, str]]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation.expert import expert
 from kilter.evaluation.joint import Item, auc, choose, curve, entropy, joint
 from kilter.evaluation.ordinal import ordinal
 from kilter.evaluation.pairwise_human import blind, pairwise_human
 from kilter.evaluation.pandalm import majority, pandalm
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
 
 # A confusion matrix of two raters over A..D (rows the first); quadratic kappa of it worked out below from its moments.
 MATRIX = [[20, 5, 1, 0], [4, 15, 6, 1], [1, 5, 12, 4], [0, 1, 3, 22]]

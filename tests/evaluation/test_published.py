@@ -7,15 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from jsonl import write
 from kilter.cli.entry import main
 from kilter.errors import KilterError
 from kilter.evaluation.published import Figure, llmbar_statistics, recomputed, winner
-
-
-def write(path: Path, rows: list[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def alpaca(folder: Path, win_rate: float = 62.5) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation import battles as fights
 from kilter.evaluation import bradley_terry as bt
@@ -30,11 +30,6 @@ def example() -> list[dict]:
         for loser, times in zip(WINS, row, strict=True)
         for _ in range(int(times))
     ]
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 def drawn(n: int, strength: list[float], seed: int = 0, ties: float = 0.0) -> list[dict]:

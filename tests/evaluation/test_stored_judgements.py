@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation import battles as fights
 from kilter.evaluation import bradley_terry as bt
@@ -17,12 +17,6 @@ from kilter.evaluation.alpacaeval import alpacaeval, counted, from_tokens, prefe
 from kilter.evaluation.framework import cycles, framework
 from kilter.evaluation.mtbench import category, merged, mtbench
 from kilter.evaluation.qlora_elo import qlora_elo
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
 
 # -------------------------------------------------------------------------------------------------------- AlpacaEval
 

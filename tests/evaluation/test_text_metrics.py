@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from itertools import combinations
 from pathlib import Path
@@ -10,17 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation import matching
 from kilter.evaluation.auto_metrics import auto_metrics, bleu, distinct, rouge
 from kilter.evaluation.calibration import calibration, ece, table
 from kilter.evaluation.pass_at_k import estimate, mean, pass_at_k
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
 
 # ------------------------------------------------------------------------------------------------------------- pass@k
 

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from pathlib import Path
 
 import pytest
 from aiohttp import web
 from judges import Says
 
+from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation import harmprompts as hp
 from kilter.evaluation import perspective as p
 from kilter.evaluation import trustgpt as t
 from kilter.models.drive import wait
-
-
-def write(path: Path, rows: list[dict]) -> str:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
 
 
 def served(answers, ask):

@@ -49,6 +49,12 @@ def make(out, model, records, *, journal=None, options=None, **desk):
     )
 
 
+def command(model, records, out):
+    """The same in a process of its own."""
+    named = ["--model", model, "--records", records, "--out", out]
+    return [sys.executable, PROGRAM, "data", "answering-rows", *named]
+
+
 def rows_of(path):
     return [int(record["messages"][0]["content"].split()[-1]) for record in lines(path)]
 
@@ -68,18 +74,7 @@ def test_killed_at_any_moment_and_given_again(tmp_path, prompts):
         whole = make(tmp_path / "whole.jsonl", model, records)
         assert whole.records == rows - 2
         assert Counter(asked()) == Counter(range(rows))
-        words = [
-            sys.executable,
-            PROGRAM,
-            "data",
-            "answering-rows",
-            "--model",
-            model,
-            "--records",
-            records,
-            "--out",
-            out,
-        ]
+        words = command(model, records, out)
         for _ in range(2):
             before = len(asked())
             process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -231,18 +226,7 @@ def test_nothing_but_refusals_is_an_error_that_says_why(tmp_path, prompts):
 def test_ctrl_c_says_how_to_go_on(tmp_path, prompts):
     records, out = prompts(300), tmp_path / "d.jsonl"
     with serving(tmp_path, seconds=[0.001, 0.01]) as (model, asked):
-        words = [
-            sys.executable,
-            PROGRAM,
-            "data",
-            "answering-rows",
-            "--model",
-            model,
-            "--records",
-            records,
-            "--out",
-            out,
-        ]
+        words = command(model, records, out)
         process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         while len(asked()) < 100 and process.poll() is None:
             time.sleep(0.02)

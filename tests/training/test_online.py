@@ -9,6 +9,7 @@ import torch
 from online_runs import LOOP, ONLINE, Letters, Stop, prompts, run, source
 from safetensors.torch import load_file
 
+from jsonl import metrics
 from kilter import registry
 from kilter.engine import Scorer, Tree, collate
 from kilter.engine.feed import Rig
@@ -28,12 +29,8 @@ def weights(folder):
     return torch.cat([value.reshape(-1) for _, value in sorted(load_file(folder / "model.safetensors").items())])
 
 
-def lines(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
 def timeless(folder):
-    return [{**line, "seconds": 0} for line in lines(folder)]
+    return [{**line, "seconds": 0} for line in metrics(folder)]
 
 
 def attached(folder, out, feedback, *, critic=None, reference=None, **options):
@@ -80,11 +77,11 @@ def test_a_phase_has_its_passes_and_every_prompt_comes_once_an_epoch(tiny_model,
 @pytest.mark.parametrize("name", ["grpo", "rloo", "ppo"])
 def test_reward_rises(tiny_model, tmp_path, name):
     done = run(name, tiny_model, tmp_path, steps=30, updates=1, minibatches=1, samples=12)
-    rewards = [line["reward"] for line in lines(tmp_path)]
+    rewards = [line["reward"] for line in metrics(tmp_path)]
     assert done.steps == 30
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.3
-    assert all(line["mismatch"] < 1e-5 for line in lines(tmp_path))
-    assert {"kl", "clip_fraction", "length", "cut", "reward_std", "alike"} <= lines(tmp_path)[0].keys()
+    assert all(line["mismatch"] < 1e-5 for line in metrics(tmp_path))
+    assert {"kl", "clip_fraction", "length", "cut", "reward_std", "alike"} <= metrics(tmp_path)[0].keys()
     assert not (tmp_path / "rollouts").exists()
     assert not (tmp_path / "reference").exists()
 
@@ -96,7 +93,7 @@ def test_a_larger_beta_stays_closer_and_earns_less(tiny_model, tmp_path):
         out = tmp_path / str(beta)
         # A reference is scored for beta 0 too where it is told so small that it counts for nothing.
         train("rloo", model=tiny_model, data=prompts(), out=out, beta=beta or 1e-9, **options)
-        last = lines(out)[-5:]
+        last = metrics(out)[-5:]
         ends.append([sum(line[name] for line in last) / 5 for name in ("kl", "reward")])
     (far, most), (nearer, less), (near, least) = ends
     assert far > nearer > near
@@ -276,7 +273,7 @@ def test_steps_are_known_before_the_first_and_a_long_prompt_is_cut(tiny_model, t
     done = train("ppo", model=tiny_model, data=data, out=tmp_path, **settings | {"epochs": 1.5, "entropy": True})
     assert done.steps == 8  # 8 prompts in rollouts of 6: two rollouts of 4 steps
     assert any("1 of 8 prompts are cut from the left to 58 tokens" in note for note in done.notes)
-    [last] = lines(tmp_path)[-1:]
+    [last] = metrics(tmp_path)[-1:]
     assert 0 < last["entropy"] < 6
     assert last["epoch"] == 1.5
     assert {"kl_coef", "rollout_kl"} <= last.keys()

@@ -1,6 +1,5 @@
 """Online runs in processes of their own: killed and continued, two for one, and one of two that dies."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,8 @@ import torch
 from online_runs import LOOP, Letters, run
 from safetensors.torch import load_file
 
+from jsonl import metrics
+
 SCRIPT = str(Path(__file__).with_name("online_runs.py"))
 TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", SCRIPT]
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -20,10 +21,6 @@ ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 def weights(folder):
     return torch.cat([value.reshape(-1) for _, value in sorted(load_file(folder / "model.safetensors").items())])
-
-
-def lines(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +70,7 @@ def test_two_processes_learn_what_one_does(tiny_model, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     for name in ("grpo", "ppo"):
         run(name, tiny_model, alone / name, checkpoint_every=3)
-        for one, two in zip(lines(both / name), lines(alone / name), strict=True):
+        for one, two in zip(metrics(both / name), metrics(alone / name), strict=True):
             assert {**one, "seconds": 0} == pytest.approx({**two, "seconds": 0}, rel=1e-3, abs=1e-4)
         assert float((weights(both / name) - weights(alone / name)).abs().max()) <= LOOP["learning_rate"] / 10
     critics = [weights(folder / "ppo/critic") for folder in (both, alone)]

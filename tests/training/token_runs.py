@@ -1,7 +1,6 @@
 """Online training in the token world: every word of what is expected of it is exact."""
 
-import json
-
+from jsonl import metrics
 from kilter.training import online
 from kilter.training.run import train
 from worlds.tokens import Gold, TokenWorld
@@ -35,7 +34,7 @@ class Tokens:
         out = self.folder / (out or name)
         data = self.world.prompts(copies=options.pop("copies", 1))
         train(name, model=self.start, data=data, out=out, say=lambda notes: None, **OPTIONS | options)
-        return self.model(out), lines(out)
+        return self.model(out), metrics(out)
 
     def model(self, folder=None):
         from transformers import LlamaForCausalLM
@@ -52,7 +51,3 @@ class Tokens:
 
     def entropy(self, model):
         return sum(self.world.exact(model, prompt).entropy.item() for prompt in "xy") / 2
-
-
-def lines(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
