@@ -17,6 +17,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from kilter.engine import varlen
 from kilter.engine.layout import Call, Layout
 
 NAME = "kilter"
@@ -55,13 +56,16 @@ def attention(
 
     if layout.watch is not None:
         layout.watch.append(sliding_window)
-    plan = layout.plan(query.device)
     kind = _compute_dtype(value)
     parts = [query[0], key[0], value[0]]
     if layout.front is not None:
         first = layout.front[module.layer_idx]  # type: ignore[index]
         parts[1:] = [torch.cat((new.to(old.dtype), old), dim=1) for new, old in zip(first, parts[1:], strict=True)]
     flat = [x.transpose(0, 1).to(kind) for x in parts]
+    if softcap is None and s_aux is None and varlen.suited(flat[0], flat[1]):
+        found = varlen.attend(flat[0], flat[1], flat[2], layout.ranges(query.device), scale, sliding_window)
+        return found.to(query.dtype)[None], None
+    plan = layout.plan(query.device)
     results = []
     for call in plan.calls:
         q, k, v = (_rows(x, i, call.rows) for x, i in zip(flat, (call.queries, call.keys, call.keys), strict=True))

@@ -83,6 +83,21 @@ class Plan:
     order: Tensor | None
 
 
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """The same as runs one behind the other, each the queries of a part of the row and the keys that its last one sees.
+
+    `keys` [Tk] are indices into the flat row (with the front before it); `queries_until` and `keys_until` [runs + 1],
+    int32, say where each run's end, the first of them 0.
+    """
+
+    keys: Tensor
+    queries_until: Tensor
+    keys_until: Tensor
+    most_queries: int
+    most_keys: int
+
+
 @dataclass
 class Layout:
     """A forest of segments over `length` tokens. Segments stand in the row in their order, without gaps.
@@ -97,6 +112,7 @@ class Layout:
     ahead: int = 0
     front: Mapping[int, tuple[Tensor, Tensor]] | None = None
     _plans: dict[torch.device, Plan] = field(default_factory=dict, repr=False)
+    _ranges: dict[torch.device, Ranges] = field(default_factory=dict, repr=False)
 
     def below_root(self, count: int) -> Layout:
         """Return the layout of a row with `count` tokens more at its beginning, a root above all of this one's."""
@@ -123,6 +139,18 @@ class Layout:
             order = None if len(calls) == 1 and calls[0].queries is None else _order(places, self.length).to(device)
             self._plans[device] = Plan(calls, order)
         return self._plans[device]
+
+    def ranges(self, device: torch.device) -> Ranges:
+        """Return all runs, in their order, for a kernel that takes rows of any lengths; worked out once."""
+        if device not in self._ranges:
+            own = np.array([run.length for run in self._runs])
+            seen = np.array([run.depth + run.length for run in self._runs])
+            pieces = [piece for r in self._runs for piece in (*r.above, (r.start + self.ahead, r.length))]
+            keys = np.concatenate([np.arange(start, start + length) for start, length in pieces])
+            until = [np.concatenate(([0], lengths.cumsum())).astype(np.int32) for lengths in (own, seen)]
+            parts = [torch.from_numpy(x).to(device, non_blocking=True) for x in (keys, *until)]
+            self._ranges[device] = Ranges(parts[0], parts[1], parts[2], int(own.max()), int(seen.max()))
+        return self._ranges[device]
 
     @cached_property
     def _runs(self) -> list[_Run]:
