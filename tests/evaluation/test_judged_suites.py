@@ -10,6 +10,8 @@ from judges import Planted, Says
 from jsonl import write
 from kilter.errors import KilterError
 from kilter.evaluation import result
+from kilter.evaluation.alignbench import CATEGORIES as ALIGNBENCH
+from kilter.evaluation.alignbench import COUNTS, KIND, KINDS, MEANING, WHOLE, alignbench
 from kilter.evaluation.alpacaeval import alpacaeval
 from kilter.evaluation.belle_eval import belle_eval
 from kilter.evaluation.flask import RUBRICS, SKILLS, flask
@@ -162,6 +164,107 @@ def test_flask_scores_the_skills_of_each_instruction(tmp_path):
     assert rescore(data=str(tmp_path / "r.json")).measures == found.measures
 
 
+# ---------------------------------------------------------------------------------------------------------- AlignBench
+
+
+def of_alignbench(*rows: tuple[str, str]) -> list[dict]:
+    return [
+        {"question_id": at, "category": category, "subcategory": kind, "question": f"题{at}", "reference": f"标准{at}",
+         "evidences": [{"url": "https://example.org", "quote": "出处"}]}
+        for at, (category, kind) in enumerate(rows, 1)
+    ]  # fmt: skip
+
+
+def test_alignbench_is_graded_by_kind_and_averaged_by_category_then_by_part(tmp_path):
+    assert (sum(COUNTS.values()), [len(names) for names in ALIGNBENCH.values()]) == (683, [6, 2])
+    assert {name for names in KINDS.values() for name in names} == MEANING.keys()
+    assert set(KIND.values()) == KINDS.keys()
+    rows = of_alignbench(
+        ("数学计算", "初等数学"), ("数学计算", "高等数学"), ("数学计算", "应用数学"), ("逻辑推理", "推理"),
+        ("角色扮演", "功能类"), ("专业能力", "历史"), ("专业能力", "物理"), ("文本写作", "文化理解"),
+    )  # fmt: skip
+    said = {
+        1: "理由。{'事实正确性': 10, '满足用户需求': 10, '逻辑连贯性': 10, '完备性': 10, '综合得分': 9}",
+        2: '```json\n{\n"事实正确性": 2,\n"综合得分": 3\n}\n```',
+        3: "很难说。",
+        4: "{“事实正确性”：4，“综合得分”：4}",
+        5: "结果 \\boxed{7}，综合得分：**8**",
+        6: '{"事实正确性": 6, "清晰度": "N/A", "综合得分": 6.5}，其中 x^{2}',
+        7: '{"事实正确性": 11, "综合得分": 11}',
+        8: '{"丰富度": 1, "完备性": 5, "综合得分": 2}',
+    }
+    judge = Says(lambda m, s, k: said[int(m[-1].content.split("[Question]\n题")[1][0])], "j")
+    heats = {}
+
+    def answer(messages, sampling, k):
+        heats[messages[0].content] = sampling.temperature
+        return "回答"
+
+    path = write(tmp_path / "a.jsonl", rows)
+    found = wait(alignbench(Says(answer), questions=path, judge=judge, probes=0))
+    measures = {name: measure.value for name, measure in found.measures.items()}
+    assert measures["category:数学计算"] == 6  # (9 + 3) / 2, the third having no grade
+    assert measures["reasoning"] == pytest.approx((6 + 4) / 2)
+    assert measures["language"] == pytest.approx((8 + 6.5 + 2) / 3)
+    assert measures["overall"] == pytest.approx((5 + 5.5) / 2)
+    assert measures["score"] == pytest.approx((9 + 3 + 4 + 8 + 6.5 + 2) / 6)
+    assert measures["judge:parsed"] == 6 / 8
+    assert measures["skill:事实正确性"] == pytest.approx((10 + 2 + 4 + 6) / 4)
+    assert measures["skill:完备性"] == 7.5
+    assert not {"skill:清晰度", "skill:丰富度", f"skill:{WHOLE}"} & measures.keys()  # not graded, or not asked for
+    assert (found.measures["overall"].n, found.measures["category:数学计算"].n) == (6, 2)
+    assert heats["题1"] == heats["题6"] == 0.1
+    assert heats["题5"] == heats["题8"] == 0.7
+    math, role = (next(text for text in judge.asked if f"题{at}" in text) for at in (1, 5))
+    assert "完备性" in math
+    assert "丰富度" not in math
+    assert "丰富度" in role
+    assert all("标准" in text and "值8分" in text and "出处" not in text for text in judge.asked)
+    assert any("683 questions in 8 categories; this file has 8 of them in 5" in note for note in found.notes)
+    assert any("2 of 8 judgements hold no verdict" in note for note in found.notes)
+    result.write(found, tmp_path / "r.json")
+    assert rescore(data=str(tmp_path / "r.json")).measures == found.measures
+    script = rescore(data=str(tmp_path / "r.json"), parser="alignbench@1")
+    assert script.measures["score"].value == 9  # what the authors' script can read of these
+    with pytest.raises(KilterError, match="leave --verdict as it is"):
+        wait(alignbench(Says(answer), questions=path, judge=judge, verdict="logprobs"))
+
+
+def test_alignbench_as_it_is_stored(tmp_path):
+    rows = of_alignbench(("数学计算", "初等数学"), ("数学计算", "高等数学"), ("专业能力", "历史"), ("别的", "别的"))
+    grades = [
+        {"rating": {"事实正确性": 5, WHOLE: 4}, "score": 4, "judgment": "{'事实正确性': 5, '综合得分': 4}"},
+        {"rating": {}, "score": -1, "judgment": '{"综合得分": 10}'},
+        {"judgment": "{'综合得分': 7}", "answer": "答"},
+        {"rating": {WHOLE: 1}},
+    ]
+    questions = write(tmp_path / "q.jsonl", rows)
+    told = [{"question_id": at, "model_id": "m"} | more for at, more in enumerate(grades, 1)]
+    found = alignbench(data=write(tmp_path / "m.jsonl", told), questions=questions)
+    assert found.model == "m"
+    assert found.measures["reasoning"].value == 4  # -1 is a grade that could not be read
+    assert found.measures["overall"].value == 5.5
+    assert found.measures["score"].value == 4
+    assert found.measures["judge:parsed"].value == 0.75
+    assert found.samples[2]["response"] == "答"
+    assert any("1 questions are of none" in note and "'别的'" in note for note in found.notes)
+    result.write(found, tmp_path / "r.json")
+    again = rescore(data=str(tmp_path / "r.json"))
+    assert again.measures["reasoning"].value == 7  # the newer parser reads it
+    whole = [rows[at] | told[at] for at in range(4)]  # as the authors' script writes them
+    assert alignbench(data=write(tmp_path / "w.jsonl", whole)).measures == found.measures
+    both = write(tmp_path / "b.jsonl", [*whole, *(row | {"model_id": "other", "score": 1} for row in whole)])
+    with pytest.raises(KilterError, match=r"2 models \(m, other\); name one with --candidate"):
+        alignbench(data=both)
+    assert alignbench(data=both, candidate="other").measures["overall"].value == 1
+    with pytest.raises(KilterError, match="no judgement of the model 'x', but of m, other"):
+        alignbench(data=both, candidate="x")
+    with pytest.raises(KilterError, match="Give a model and --questions"):
+        wait(alignbench())
+    with pytest.raises(KilterError, match="No answer has a verdict"):
+        alignbench(data=write(tmp_path / "n.jsonl", [{"question_id": 1, "score": -1}]))
+
+
 def test_safety_by_scenario_macro_and_micro(tmp_path):
     assert (len(SCENARIOS), len(ATTACKS)) == (8, 6)
     table = {
@@ -251,7 +354,7 @@ def test_a_judge_is_asked_for_pandalms_pairs(tmp_path):
 # ------------------------------------------------------------------------------------------- judged by what is the case
 
 
-@pytest.mark.parametrize("suite", [vicuna80, wizardlm, user252, belle_eval, flask, sun_safety])
+@pytest.mark.parametrize("suite", [vicuna80, wizardlm, user252, alignbench, belle_eval, flask, sun_safety])
 def test_the_teacher_prefers_right_answers_in_every_suite(suite, tmp_path):
     rows = of_the_world(12, skill=["Factuality", "Conciseness"])
     path = write(tmp_path / "q.jsonl", rows)

@@ -3,6 +3,7 @@
 from kilter.evaluation import (
     agieval,
     agreement,
+    alignbench,
     alignscore,
     alpacaeval,
     alpacafarm,
@@ -111,6 +112,7 @@ from kilter.evaluation import (
 __all__ = [
     "agieval",
     "agreement",
+    "alignbench",
     "alignscore",
     "alpacaeval",
     "alpacafarm",

@@ -23,7 +23,7 @@ from kilter.errors import KilterError, SetAside
 from kilter.evaluation import probes, scoring
 from kilter.evaluation.probes import Rate
 from kilter.evaluation.questions import IDS, Item
-from kilter.evaluation.result import Evaluation, Measure
+from kilter.evaluation.result import PARTS, Evaluation, Measure, group_of
 from kilter.evaluation.rows import Row, read
 from kilter.evaluation.statistics import clusters_of, interval, summarize, weights_of
 from kilter.feedback.judge import Case, Judge, Judgement, case_of
@@ -35,6 +35,7 @@ from kilter.registry import Amount, Count, Whole
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 SCALED = ("category:", "skill:", "ability:", "difficulty:", "domain:", "turn_")  # parts of a rating, on its scale
+RATINGS = ("rated", "skills", "level", "graded")
 RESPONSES = ("response", "output", "answer", "text", "responses", "choices", "turns")
 
 
@@ -216,21 +217,27 @@ def evaluated(
 ) -> Evaluation:
     """Return judged samples as an evaluation. Raises KilterError where none of them has a verdict."""
     notes = [*notes, *scoring.unread(samples)]
+    scoring.nest(samples)
     measures = summarize(samples) | _of_ratings(samples)
     if not any(not measure.startswith("judge:") for measure in measures):
         why = f": {notes[-1]}" if notes else "; look at what was left out."
         raise KilterError(f"No answer has a verdict that can be read{why}")
     last = [measure for measure in measures if measure.startswith("judge:")]
     last.sort(key=lambda measure: scoring.TOLD.index(measure) if measure in scoring.TOLD else len(scoring.TOLD))
-    order = [*(measure for measure in measures if measure not in last), *last]
+    first = [measure for measure in measures if measure not in last]
+    first.sort(key=lambda measure: PARTS.index(group) + 1 if (group := group_of(measure)) else 0)
+    order = [*first, *last]
     return Evaluation(name, {measure: measures[measure] for measure in order}, samples, suite, seed, [*notes])
 
 
 def _of_ratings(samples: Sequence[Row]) -> dict[str, Measure]:
     """Return the measures of ratings that happen to be 0 and 1 only, which elsewhere are shares of a whole."""
-    rated = [s for s in samples if s.get("scoring") in ("rated", "skills", "level") and s.get("scale") != [0, 1]]
+    rated = [s for s in samples if s.get("scoring") in RATINGS and s.get("scale") != [0, 1]]
     names = dict.fromkeys(
-        name for s in rated for name in s["outcomes"] if name in ("score",) or name.startswith(SCALED)
+        name
+        for s in rated
+        for name in s["outcomes"]
+        if name in ("score", *s.get("levels", ())) or name.startswith(SCALED)
     )
     found = {}
     for name in names:

@@ -10,6 +10,7 @@ told is its own (judge:self), than the converse. Of ratings: the change of the r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -153,6 +154,28 @@ def scored(sample: Row) -> Row:
     sample.pop("weights", None)
     sample["outcomes"] = SCORING[name](sample)
     return sample
+
+
+def nest(samples: Sequence[Row]) -> None:
+    """Enter in scored samples the means of means that they say they are in: `levels`, from the widest to the narrowest.
+
+    The parts of a mean count the same, those of the narrowest being the families. The outcome of each is the score (or
+    win_rate) and its weight what the sample is of the mean.
+    """
+    known = [s for s in samples if s.get("levels") and {"score", "win_rate"} & set(s["outcomes"])]
+    paths = [(*sample["levels"], sample["family"]) for sample in known]
+    parts: dict[tuple[str, ...], set[str]] = {}
+    for path in paths:
+        for at in range(1, len(path)):
+            parts.setdefault(path[:at], set()).add(path[at])
+    counts = Counter(paths)
+    for sample, path in zip(known, paths, strict=True):
+        share = 1 / counts[path]
+        for at in range(len(path) - 1, 0, -1):
+            share /= len(parts[path[:at]])
+            name = path[at - 1]
+            sample["outcomes"][name] = sample["outcomes"].get("win_rate", sample["outcomes"].get("score"))
+            sample.setdefault("weights", {})[name] = share
 
 
 def judgements(sample: Row) -> list[Judgement]:

@@ -246,6 +246,33 @@ def _scores_table(text: str) -> dict[str, float] | None:
     return None if None in scores.values() else {name: score for name, score in scores.items() if score is not None}
 
 
+def _alignbench_script(text: str) -> dict[str, float] | None:
+    """AlignBench: the pairs 'name': digits of the last {...} of one line, else the first '综合得分': x of the text."""
+    table = re.search(r"\{(.*?)\}(?=[^{]*\Z)", text)
+    found = {name: float(x) for name, x in re.findall(r"'(.*?)': (\d+)", table.group(1))} if table else {}
+    whole = re.search(r"'综合得分': (\d+(?:\.\d{1,2})?)", text)
+    if "综合得分" not in found and whole:
+        found["综合得分"] = float(whole.group(1))
+    return found if "综合得分" in found else None
+
+
+def _alignbench(text: str) -> dict[str, float] | None:
+    """AlignBench: the last {...} that grades the whole, else the last 综合得分: x; grades are from 1 to 10."""
+    plain = text.translate(str.maketrans("“”‘’：，｛｝", "\"\"'':,{}"))
+    for piece in reversed(re.findall(r"\{[^{}]*\}", plain)):
+        value = _literal(piece)
+        told = value if isinstance(value, dict) else {}
+        grades = {str(name).strip(): number(x) for name, x in told.items()}
+        if "综合得分" in grades:
+            break
+    else:
+        # No range, such as 7-8.
+        lone = re.findall(r"综合得分[\"'*]*\s*(?:是|为|:)\s*\**(\d++(?:\.\d++)?+)(?!\s*[-~–到至])", plain)
+        grades = {"综合得分": number(lone[-1])} if lone else {}
+    kept = {name: grade for name, grade in grades.items() if grade is not None and 1 <= grade <= 10}
+    return kept if "综合得分" in kept else None
+
+
 def _truth(text: str) -> bool | None:
     """FActScore: whichever of "true" and "false" is said last."""
     said = text.lower()
@@ -350,6 +377,15 @@ PARSERS: tuple[Parser, ...] = (
     Parser("explicit", 1, "score", "the first number, 0 to 100", _percent),
     Parser("belle", 1, "score", "a score 0 to 1 after its marker", _belle),
     Parser("flask", 1, "table", "the last {skill: 1 to 5}", _flask),
+    Parser(
+        "alignbench",
+        1,
+        "table",
+        "the last {'dimension': digits} on a line, else '综合得分': x",
+        _alignbench_script,
+        lambda text: {"综合得分": -1.0},
+    ),
+    Parser("alignbench", 2, "table", "the last {dimension: 1 to 10, 综合得分: 1 to 10}, else 综合得分: x", _alignbench),
     Parser("factscore", 1, "truth", "true or false, the later one", _truth, _supported_unless_negated),
     Parser("yes-no", 1, "truth", "the first yes or no", _yes_no),
     Parser("likert", 1, "score", "one number 1 to 5", _likert),
