@@ -10,7 +10,8 @@ from aiohttp import web
 class FakeServer:
     """`trouble` is what the next requests get, in order; then answers come.
 
-    It is a status, a status and what is told with it, "drop", "slow", or the text of a reply that is none.
+    It is a status, a status and what is told with it, "drop", "slow", "hang", or the text of a reply that is none. What
+    hangs is answered once `opened` is set.
     """
 
     def __init__(self, trouble=(), *, most=None, key=None, prompt_logprobs=False, one_at_a_time=False, refuses=()):
@@ -18,6 +19,7 @@ class FakeServer:
         self.most, self.key, self.refuses = most, key, refuses
         self.prompt_logprobs, self.one_at_a_time = prompt_logprobs, one_at_a_time
         self.bodies, self.statuses, self.inside, self.crowd = [], Counter(), 0, 0
+        self.opened = asyncio.Event()
 
     async def models(self, request):
         return web.json_response({"data": [{"id": "echo-1"}]})
@@ -42,7 +44,9 @@ class FakeServer:
         if trouble == "drop":
             request.transport.close()
             return web.Response()
-        if trouble == "slow":
+        if trouble == "hang":
+            await self.opened.wait()
+        elif trouble == "slow":
             await asyncio.sleep(5)
         elif isinstance(trouble, str):
             return web.Response(text=trouble, content_type="application/json")

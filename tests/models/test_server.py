@@ -9,6 +9,7 @@ from fake_server import FakeServer, serving
 
 from kilter.errors import KilterError, SetAside
 from kilter.models import line, server
+from kilter.models import patience as patience_module
 from kilter.models.load import load
 from kilter.models.protocol import Sampling
 from kilter.models.server import Server
@@ -74,6 +75,52 @@ def test_a_slow_answer_is_asked_for_again():
     server = FakeServer(["slow"])
     assert talk(server, ask, timeout=0.3)[0].text == "you said hello there"
     assert len(server.bodies) == 2
+
+
+def settled(model):
+    """Have the client know that answers come at once."""
+    patience = model._line().patience
+    patience._took[Sampling().max_tokens].extend([0.001] * patience_module.SEEN)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(patience_module, "LEAST", 0.01)
+    monkeypatch.setattr(patience_module, "LOOK", 0.01)
+
+
+def test_beside_what_hangs_a_copy_is_sent_and_both_are_counted(impatient):
+    server = FakeServer(["hang"])
+
+    async def use(model):
+        await model.identity()
+        settled(model)
+        return await model.ask([Message("user", "one two three")], Sampling()), model.usage
+
+    [answer], usage = talk(server, use)
+    assert answer.text == "you said one two three"
+    copies = len(server.bodies)
+    assert copies >= 2
+    assert all(body == server.bodies[0] for body in server.bodies)
+    assert (usage.requests, usage.retries, usage.unheard) == (copies, copies - 1, copies - 1)
+    assert (usage.prompt_tokens, usage.completion_tokens) == (3 * copies, 5 * copies)
+
+
+def test_an_answer_that_is_merely_slow_is_not_given_up(impatient):
+    """All copies hang as well: what is answered in the end is the request that was sent first."""
+    server = FakeServer(["hang"] * 9)
+
+    async def use(model):
+        settled(model)
+        answer = asyncio.create_task(model.ask([Message("user", "one")], Sampling()))
+        while len(server.bodies) < 1 + patience_module.COPIES:
+            await asyncio.sleep(0.01)
+        server.opened.set()
+        return await answer
+
+    [answer] = talk(server, use)
+    assert answer.text == "you said one"
+    assert len(server.bodies) == 1 + patience_module.COPIES
 
 
 def test_a_failure_that_stays_is_told():
@@ -249,3 +296,6 @@ def test_scores_are_those_of_the_response():
     assert talk(server, use) == [[-1.0, -4.0, -3.0], [-2.0]]
     with pytest.raises(KilterError, match="does not tell the log-probs of a given text"):
         talk(FakeServer(), lambda model: model.score(ASKED, "a fine day"))
+    without = '{"choices": [{"message": {"content": "well"}}]}'
+    with pytest.raises(KilterError, match="does not tell how many tokens a prompt has"):
+        talk(FakeServer([without]), lambda model: model.score(ASKED, "a fine day"))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from kilter.models import patience as patience_module
-from kilter.models.patience import Patience
+from kilter.models.patience import Patience, Wait
 from kilter.models.throttle import Throttle
 
 
@@ -137,37 +137,210 @@ def test_whoever_gives_up_waiting_takes_no_place():
     assert within(use) == (0, 5)
 
 
-def test_patience_is_three_times_the_slowest_of_a_kind_and_grows():
-    patience = Patience(longest=600.0)
-    assert patience.allowed("short", 0) == 600.0
+# ----------------------------------------------------------------------------------------------------------- patience
+
+
+class Passing(Exception):
+    """What may be tried again."""
+
+
+class Served:
+    """Requests that are answered when the test says so: the n-th that was sent by `futures[n]`."""
+
+    def __init__(self):
+        self.futures = []
+        self.given_up = []
+
+    async def ask(self):
+        at = len(self.futures)
+        self.futures.append(asyncio.get_running_loop().create_future())
+        try:
+            return await self.futures[at]
+        except asyncio.CancelledError:
+            self.given_up.append(at)
+            raise
+
+    async def sent(self, count):
+        while len(self.futures) < count:
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def waiting(monkeypatch):
+    """Return what runs `use(patience, served, clock)`; the clock goes only as the test moves it."""
+    clock = [0.0]
+    monkeypatch.setattr(patience_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(patience_module, "LOOK", 0)
+
+    def run(use, *, seen=4.0, longest=600.0):
+        async def main():
+            patience = Patience(longest, Passing)
+            patience._took["kind"].extend([seen] * patience_module.SEEN)
+            return await use(patience, Served(), clock)
+
+        return asyncio.run(main())
+
+    return run
+
+
+def first(patience, served, kind="kind"):
+    wait = Wait(kind, served.ask)
+    return wait, asyncio.create_task(patience.first(wait))
+
+
+async def looked():
+    """Let a few looks at the watch go by."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_a_copy_is_sent_after_twice_the_slowest_of_a_kind_and_each_further_one_later():
+    patience = Patience(600.0, Passing)
+    assert patience.allowed("short") == 600.0
     patience._took["short"].extend([4.0] * patience_module.SEEN)
     patience._took["quick"].extend([0.1] * patience_module.SEEN)
-    assert patience.allowed("short", 0) == 12.0
-    assert patience.allowed("short", 1) == 48.0
-    assert patience.allowed("short", 3) == 600.0
-    assert patience.allowed("quick", 0) == patience_module.LEAST
-    assert patience.allowed("long", 0) == 600.0
+    assert patience.allowed("short") == 8.0
+    assert patience.allowed("short", 1) == 32.0
+    assert patience.allowed("short", 4) == 600.0
+    assert patience.allowed("quick") == patience_module.LEAST
+    assert patience.allowed("long") == 600.0
 
 
-def test_what_hangs_is_given_up_while_it_is_waited_for(monkeypatch):
-    """The limit is found while the first request already hangs."""
-    monkeypatch.setattr(patience_module, "LEAST", 0.05)
-    monkeypatch.setattr(patience_module, "LOOK", 0.01)
+def test_what_hangs_holds_nobody_up(waiting):
+    async def use(patience, served, clock):
+        wait, answer = first(patience, served)
+        await served.sent(1)
+        clock[0] = 8.0
+        await looked()
+        assert len(served.futures) == 1
+        clock[0] = 8.1
+        await served.sent(2)
+        clock[0] = 9.6
+        served.futures[1].set_result("from the copy")
+        assert await answer == "from the copy"
+        assert served.given_up == [0]
+        assert (len(wait.copies), wait.unheard) == (1, 1)
+        assert wait.seconds == pytest.approx(1.5)
 
-    async def use():
-        patience = Patience(longest=60.0)
+    waiting(use)
 
-        async def hangs():
-            async with patience.begin("kind", 0).limit:
-                await asyncio.sleep(3600)
 
-        hanging = asyncio.create_task(hangs())
-        for _ in range(patience_module.SEEN):
-            wait = patience.begin("kind", 0)
-            async with wait.limit:
-                await asyncio.sleep(0)
-            patience.end(wait, well=True)
+def test_what_is_merely_slow_is_waited_for(waiting):
+    """The copy takes as long; the first comes first, and others are given as long from then on."""
+
+    async def use(patience, served, clock):
+        wait, answer = first(patience, served)
+        await served.sent(1)
+        clock[0] = 10.0
+        await served.sent(2)
+        clock[0] = 41.0
+        await looked()
+        assert len(served.futures) == 2
+        served.futures[0].set_result("slow")
+        assert await answer == "slow"
+        assert served.given_up == [1]
+        assert (wait.unheard, wait.seconds, patience.allowed("kind")) == (1, 41.0, 82.0)
+
+    waiting(use)
+
+
+def test_a_copy_that_fails_leaves_the_first_alone_and_the_other_way_round(waiting):
+    async def use(patience, served, clock):
+        wait, answer = first(patience, served)
+        await served.sent(1)
+        clock[0] = 10.0
+        await served.sent(2)
+        served.futures[1].set_exception(Passing("dropped"))
+        await looked()
+        assert not answer.done()
+        served.futures[0].set_result("first")
+        assert await answer == "first"
+        assert wait.unheard == 0
+        wait, answer = first(patience, served)
+        await served.sent(3)
+        clock[0] = 100.0
+        await served.sent(4)
+        served.futures[2].set_exception(Passing("dropped"))
+        await looked()
+        assert not answer.done()
+        served.futures[3].set_result("copy")
+        assert await answer == "copy"
+        assert wait.unheard == 0
+        # Where all fail it is what befell the first.
+        wait, answer = first(patience, served)
+        await served.sent(5)
+        clock[0] = 400.0
+        await served.sent(6)
+        served.futures[5].set_exception(Passing("the second's"))
+        served.futures[4].set_exception(Passing("the first's"))
+        with pytest.raises(Passing, match="the first's"):
+            await answer
+
+    waiting(use)
+
+
+def test_a_refusal_is_an_answer_whoever_gets_it(waiting):
+    async def use(patience, served, clock):
+        _, answer = first(patience, served)
+        await served.sent(1)
+        clock[0] = 10.0
+        await served.sent(2)
+        served.futures[1].set_exception(KeyError("refused"))
+        with pytest.raises(KeyError, match="refused"):
+            await answer
+        assert served.given_up == [0]
+
+    waiting(use)
+
+
+def test_few_have_a_copy_at_a_time_and_the_oldest_come_first(waiting):
+    """A server that slows down as a whole is not given twice the work."""
+
+    async def use(patience, served, clock):
+        answers = []
+        for at in range(50):
+            clock[0] = at / 100
+            answers.append(first(patience, served))
+            await served.sent(at + 1)
+        clock[0] = 12.0
+        await served.sent(55)
+        await looked()
+        assert [len(wait.copies) for wait, _ in answers] == [1] * 5 + [0] * 45
+        # The copies hang as well: nothing is expected of them any more, and the next get theirs.
+        clock[0] = 45.0
+        await looked()
+        assert sum(len(wait.copies) for wait, _ in answers) == 10
+        for future in served.futures:
+            future.set_result("well")
+        assert await asyncio.gather(*(answer for _, answer in answers)) == ["well"] * 50
+
+    waiting(use)
+
+
+def test_before_it_is_known_how_long_answers_take_no_copy_is_sent_and_the_longest_wait_is_kept(waiting):
+    async def use(patience, served, clock):
+        wait, answer = first(patience, served, "another kind")
+        await served.sent(1)
+        clock[0] = 599.0
+        await looked()
+        assert len(served.futures) == 1
+        clock[0] = 601.0
         with pytest.raises(TimeoutError):
-            await hanging
+            await answer
+        assert (served.given_up, wait.unheard) == ([0], 1)
 
-    within(use)
+    waiting(use)
+
+
+def test_who_gives_up_waiting_gives_up_the_copies(waiting):
+    async def use(patience, served, clock):
+        _, answer = first(patience, served)
+        await served.sent(1)
+        clock[0] = 10.0
+        await served.sent(2)
+        answer.cancel()
+        await asyncio.gather(answer, return_exceptions=True)
+        assert sorted(served.given_up) == [0, 1]
+        assert not patience._waits
+
+    waiting(use)

@@ -83,11 +83,16 @@ class Desk:
         return time.monotonic() - self._began
 
     def account(self) -> dict[str, float]:
-        """Return what the asking cost: requests, retries, replayed, tokens read and written, money where priced."""
+        """Return what the asking cost: requests, retries, replayed, tokens read and written, money where priced.
+
+        `unheard` are requests, or copies sent beside such as took long, that were not waited for in the end because
+        another was answered first, or which took too long; their tokens are counted like those of the answer that came.
+        """
         usage = self.usage
         found: dict[str, float] = {
             "requests": usage.requests,
             "retries": usage.retries,
+            "unheard": usage.unheard,
             "replayed": self.replayed,
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
@@ -100,10 +105,11 @@ class Desk:
         if not usage.requests and not self.replayed:
             return []
         again = f", {usage.retries:,} of them again" if usage.retries else ""
+        unheard = f" ({usage.unheard:,} not heard to their end, and counted alike)" if usage.unheard else ""
         kept = f"; {self.replayed:,} answers were kept from before" if self.replayed else ""
         cost = f"; cost {self.price.of(usage):,.4f}" if self.price else ""
         return [
-            f"{usage.requests:,} requests{again}, {usage.prompt_tokens:,} tokens read, "
+            f"{usage.requests:,} requests{again}{unheard}, {usage.prompt_tokens:,} tokens read, "
             f"{usage.completion_tokens:,} written{cost}{kept}."
         ]
 

@@ -1,8 +1,8 @@
 """Requests to one HTTP endpoint, as many at a time as it bears, sent again while there is hope.
 
-What passes (a crowded server, an internal error, a dropped connection, an answer that never comes, a reply that is no
-JSON) is tried again, later each time. What is the fault of this one request is a SetAside; what would befall every
-other request as well is a KilterError that ends the run.
+What passes (a crowded server, an internal error, a dropped connection, a reply that is no JSON) is tried again, later
+each time; beside a request that takes unusually long a copy is sent (patience.py). What is one request's fault is a
+SetAside; what would befall every other request as well is a KilterError that ends the run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -21,12 +22,12 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 
 from kilter.errors import KilterError, SetAside, first_line
-from kilter.models.patience import Patience
+from kilter.models.patience import Patience, Wait
 from kilter.models.protocol import Usage
 from kilter.models.throttle import Throttle
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds before a second try, and at most
-TRIES = {"fault": 8, "crowded": 64, "late": 4}  # how often each kind of trouble is borne
+TRIES = {"fault": 8, "crowded": 64, "late": 2}  # how often each kind of trouble is borne
 UNREACHED_TRIES = 3  # while the server has never answered: more likely it is not there
 HOPELESS = 64  # requests given up in a row, after which the others need not be tried
 CROWDED = {429, 503, 529}
@@ -57,7 +58,7 @@ class Line:
         self.address, self._key, self.timeout, self.usage = address, key, timeout, usage
         self.reached = False
         self.throttle = Throttle(most=concurrency)
-        self.patience = Patience(timeout)
+        self.patience = Patience(timeout, _Trouble)
         self.counted: dict[Hashable, int] = {}
         self._given_up = 0  # in a row
         self._proxy = _proxy(address)
@@ -80,15 +81,18 @@ class Line:
         KilterError where the server is not there or fails everybody.
         """
         had: Counter[str] = Counter()
+        waits: list[Wait] = []
         if self._session is None:
             # Nothing is awaited before the session is there, so that only one is made.
             self._session = await anext(self._kept)
         while True:
             try:
-                self.usage.requests += 1
                 self.usage.retries += bool(had)
-                reply = await self._once(verb, path, body, tokens, had["late"])
+                waits.append(Wait(tokens, partial(self._reply, verb, path, body, tokens)))
+                reply = await self._once(waits[-1])
                 self._given_up = 0
+                # A server need not tell what it did for nothing, and bill for it all the same.
+                _count(self.usage, reply, 1 + sum(wait.unheard for wait in waits))
                 return reply
             except _Trouble as trouble:
                 had[trouble.kind] += 1
@@ -98,24 +102,11 @@ class Line:
                 pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (had.total() - 1)) * random.uniform(0.5, 1.0)
                 await asyncio.sleep(max(pause, trouble.wait * random.uniform(1.0, 1.25)))
 
-    async def _once(self, verb: str, path: str, body: Any, tokens: int, late: int) -> dict[str, Any]:
-        """Send a request once; raise _Trouble where it may be sent again."""
-        assert self._session is not None
-        async with self.throttle:
-            wait, well = self.patience.begin(tokens, late), False
+    async def _once(self, wait: Wait) -> dict[str, Any]:
+        """Send a request, and copies where it takes long; raise _Trouble where it may be sent again."""
+        async with self.throttle:  # a request has one place, however many copies it has
             try:
-                async with (
-                    wait.limit,
-                    self._session.request(verb, f"{self.address}/{path}", json=body, proxy=self._proxy) as reply,
-                ):
-                    self.reached = True
-                    if reply.status != 200:
-                        raise _trouble(reply.status, _told(await _read(reply, LARGEST)), reply.headers)
-                    raw = await _read(reply, LARGEST + 64 * tokens * (16 if body and body.get("logprobs") else 1))
-                found = json.loads(raw)
-                if not isinstance(found, dict):
-                    raise ValueError("the reply is no JSON object")
-                well = True
+                found: dict[str, Any] = await self.patience.first(wait)
             except _Trouble as trouble:
                 if trouble.kind == "crowded":
                     self.throttle.slow(trouble.wait)
@@ -123,15 +114,31 @@ class Line:
             except TimeoutError:
                 self.throttle.slow()
                 raise _Trouble("late", f"no answer within {time.monotonic() - wait.began:.0f} s") from None
-            except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
-                raise _Trouble("fault", first_line(error)) from None
             finally:
-                seconds = self.patience.end(wait, well)
-            if seconds > self.timeout / 4:
+                self.usage.retries += len(wait.copies)
+                self.usage.unheard += wait.unheard
+            if wait.copies or wait.seconds > self.timeout / 4:
                 self.throttle.slow()  # so many are before us that answers will soon come too late
             else:
                 self.throttle.well()
             return found
+
+    async def _reply(self, verb: str, path: str, body: Any, tokens: int) -> dict[str, Any]:
+        """Return what a request that is sent once is answered; raise _Trouble where it may be sent again."""
+        assert self._session is not None
+        self.usage.requests += 1
+        try:
+            async with self._session.request(verb, f"{self.address}/{path}", json=body, proxy=self._proxy) as reply:
+                self.reached = True
+                if reply.status != 200:
+                    raise _trouble(reply.status, _told(await _read(reply, LARGEST)), reply.headers)
+                raw = await _read(reply, LARGEST + 64 * tokens * (16 if body and body.get("logprobs") else 1))
+            found = json.loads(raw)
+            if not isinstance(found, dict):
+                raise ValueError("the reply is no JSON object")
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
+            raise _Trouble("fault", first_line(error)) from None
+        return found
 
     async def _hopeless(self, verb: str, had: Counter[str], trouble: _Trouble) -> KilterError:
         """Return what it means that a request was tried so often."""
@@ -157,6 +164,15 @@ class Line:
                 return True
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
+
+
+def _count(usage: Usage, reply: Mapping[str, Any], times: int) -> None:
+    """Enter the tokens that a reply tells, `times` over."""
+    told = reply.get("usage")
+    if isinstance(told, dict):
+        for name in ("prompt_tokens", "completion_tokens"):
+            if isinstance(told.get(name), int):
+                setattr(usage, name, getattr(usage, name) + times * told[name])
 
 
 def _proxy(address: str) -> str | None:

@@ -47,7 +47,8 @@ class Answer:
 class Usage:
     """What was asked of a model: requests, those of them that were sent again, tokens read and tokens written.
 
-    `cut` counts the prompts that lost their beginning because the model has too few positions for them.
+    `cut` counts the prompts that lost their beginning because the model has too few positions for them, `unheard` the
+    requests of which another copy was answered first, or which took too long; their tokens are counted all the same.
     """
 
     requests: int = 0
@@ -55,6 +56,7 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cut: int = 0
+    unheard: int = 0
 
     @property
     def tokens(self) -> int:

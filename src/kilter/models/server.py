@@ -31,6 +31,8 @@ _REASONS = {"length": "length", "max_tokens": "length", "content_filter": "filte
 class Server:
     """A chat model behind an OpenAI-compatible endpoint. `usage` counts what the server says it has computed.
 
+    A copy of a request that nobody waited for in the end is counted like the answer that came: it may be on the bill.
+
     The key, where the server wants one, is in the environment as KILTER_API_KEY or OPENAI_API_KEY.
     """
 
@@ -94,7 +96,13 @@ class Server:
         begun = counted.get(tuple(messages))
         if begun is None:
             probe = {"messages": [message.to_json() for message in messages], "max_tokens": 1, "temperature": 0.0}
-            begun = int((await self._post("chat/completions", probe))["usage"]["prompt_tokens"])
+            usage = (await self._post("chat/completions", probe)).get("usage")
+            begun = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+            if not isinstance(begun, int):
+                raise KilterError(
+                    f"The server at {self.address} does not tell how many tokens a prompt has, which scoring needs; "
+                    "use vLLM's server, or the model's weights on this machine."
+                )
             counted[tuple(messages)] = begun
         whole = [message.to_json() for message in (*messages, Message("assistant", response))]
         body = {"messages": whole, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
@@ -111,17 +119,11 @@ class Server:
     def _answers(self, reply: Mapping[str, Any]) -> list[Answer]:
         try:
             return [_answer(choice, reply, self.name) for choice in reply.get("choices") or []]
-        except (AttributeError, TypeError, ValueError, KeyError) as error:
+        except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as error:
             raise SetAside(
                 f"The server at {self.address} sent an answer that is not built like OpenAI's ({error}); see its log.",
                 "malformed",
             ) from None
-
-    def _count(self, reply: Mapping[str, Any]) -> None:
-        usage = reply.get("usage")
-        if isinstance(usage, dict):
-            self.usage.prompt_tokens += int(usage.get("prompt_tokens") or 0)
-            self.usage.completion_tokens += int(usage.get("completion_tokens") or 0)
 
     async def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the server's reply to `body` with the model's name, less what the server does not take."""
@@ -144,7 +146,6 @@ class Server:
                 continue
             # Only now is it known that this was why; a refusal may also have quoted the request.
             self._left_out |= left_out
-            self._count(reply)
             return reply
 
     async def _only_model(self, line: Line) -> str:
