@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
 from kilter.errors import KilterError
-from kilter.evaluation.judging import Way, evaluated, judged, run
+from kilter.evaluation.judging import Way, evaluated, run
+from kilter.evaluation.options import spread
 from kilter.evaluation.probes import Rate
 from kilter.evaluation.questions import Item, from_file
 from kilter.evaluation.result import DIMENSIONS, Dimension, Evaluation
@@ -66,7 +67,7 @@ for _name, _label, _meaning in (
 
 
 @method("alignbench", wing="evaluation", paper="arXiv:2311.18743")
-@judged(judge=None, max_tokens=2048, judge_tokens=2048)
+@spread(judge=None, max_tokens=2048, judge_tokens=2048)
 def alignbench(
     model: Model | None = None,
     *,

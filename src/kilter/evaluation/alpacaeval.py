@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from kilter.errors import KilterError, nearest
 from kilter.evaluation import length_control
-from kilter.evaluation.judging import Way, judged, run
+from kilter.evaluation.judging import Way, run
 from kilter.evaluation.kappa import Ints, many_over_items
+from kilter.evaluation.options import spread
 from kilter.evaluation.questions import from_file
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, number, read, sample
@@ -54,7 +55,7 @@ class Counted:
 
 
 @method("alpacaeval", wing="evaluation", paper="arXiv:2404.04475", survey="S1 §8.4, S2 §4.2")
-@judged(judge=None, orders="random", merge="mean", reason=False, judge_tokens=100, max_tokens=2048)
+@spread(judge=None, orders="random", merge="mean", reason=False, judge_tokens=100, max_tokens=2048)
 def alpacaeval(
     model: Model | None = None,
     *,

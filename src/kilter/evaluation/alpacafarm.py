@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kilter.errors import KilterError
-from kilter.evaluation.judging import Baseline, Way, conversation, evaluated, judged, opened
+from kilter.evaluation.judging import Baseline, Way, conversation, evaluated, opened
+from kilter.evaluation.options import spread
 from kilter.evaluation.questions import Item, from_file
 from kilter.evaluation.result import Evaluation
 from kilter.evaluation.rows import Row
@@ -40,7 +41,7 @@ class Annotator:
 
 
 @method("alpacafarm", wing="evaluation", paper="arXiv:2305.14387", survey="S1 §8.4", aliases=("alpaca-farm",))
-@judged(orders="random", reason=False, judge_temperature=1.0, judge_tokens=64, probes=0)
+@spread(orders="random", reason=False, judge_temperature=1.0, judge_tokens=64, probes=0)
 async def alpacafarm(model: Model, *, questions: str, noise: Share = 0.0, way: Way) -> Evaluation:
     """Compare a model with a baseline by simulated annotators (AlpacaFarm, Dubois et al. 2023).
 

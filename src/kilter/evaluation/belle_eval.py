@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from kilter.errors import KilterError
-from kilter.evaluation.judging import Way, judged, run
+from kilter.evaluation.judging import Way, run
+from kilter.evaluation.options import spread
 from kilter.evaluation.probes import Rate
 from kilter.evaluation.questions import Item, from_file
 from kilter.evaluation.result import Evaluation, Measure
@@ -22,7 +23,7 @@ ITEMS = 1000
 
 
 @method("belle-eval", wing="evaluation", paper="arXiv:2304.07854", survey="S1 §8.4")
-@judged(judge=None, evidences=3)
+@spread(judge=None, evidences=3)
 def belle_eval(
     model: Model | None = None,
     *,

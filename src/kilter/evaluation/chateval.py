@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kilter.evaluation.judging import Way, judged, run
+from kilter.evaluation.judging import Way, run
+from kilter.evaluation.options import spread
 from kilter.evaluation.questions import from_records
 from kilter.evaluation.result import Evaluation
 from kilter.feedback.judge import Judge, Judgement
@@ -37,7 +38,7 @@ class Said:
 
 
 @method("chateval", wing="evaluation", paper="arXiv:2308.07201", survey="S1 §8.4")
-@judged(probes=4)
+@spread(probes=4)
 async def chateval(
     model: Model,
     records: list[Prompt | Demonstration | Group],

@@ -8,7 +8,8 @@ from typing import Literal
 
 from kilter.errors import KilterError
 from kilter.evaluation.given import rate_all, texts
-from kilter.evaluation.judging import Way, evaluated, judged
+from kilter.evaluation.judging import Way, evaluated
+from kilter.evaluation.options import spread
 from kilter.evaluation.result import Evaluation
 from kilter.evaluation.rows import Row
 from kilter.evaluation.scoring import scored
@@ -24,7 +25,7 @@ PROMPTS = Prompts(__file__)
 
 
 @method("explicit", wing="evaluation", paper="arXiv:2304.00723", survey="S1 §8.4", aliases=("explicit-score",))
-@judged(judge_tokens=64, probes=4)
+@spread(judge_tokens=64, probes=4)
 async def explicit(
     records: list[Prompt | Demonstration | Group],
     model: Model | None = None,

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from kilter.errors import KilterError, SetAside
 from kilter.evaluation.given import Text, texts
-from kilter.evaluation.judging import Way, evaluated, judged
+from kilter.evaluation.judging import Way, evaluated
+from kilter.evaluation.options import spread
 from kilter.evaluation.passages import Passages, by_topic
 from kilter.evaluation.probes import sentences
 from kilter.evaluation.result import DIMENSIONS, Dimension, Evaluation
@@ -47,7 +48,7 @@ for _dimension in (
 
 
 @method("factscore", wing="evaluation", paper="arXiv:2305.14251", survey="S1 §8.4")
-@judged(judge_tokens=512, probes=0)
+@spread(judge_tokens=512, probes=0)
 async def factscore(
     records: list[Prompt | Demonstration | Group],
     model: Model | None = None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 
 from kilter.errors import KilterError
-from kilter.evaluation.judging import Way, judged, run
+from kilter.evaluation.judging import Way, run
+from kilter.evaluation.options import spread
 from kilter.evaluation.probes import Rate
 from kilter.evaluation.questions import Item, from_file
 from kilter.evaluation.result import Evaluation, Measure
@@ -45,7 +46,7 @@ Scored = tuple[Row, str, float]  # what is known of an instruction, a skill, its
 
 
 @method("flask", wing="evaluation", paper="arXiv:2307.10928", survey="S1 §8.4, S2 §4.2")
-@judged(judge=None, max_tokens=1024, judge_tokens=1024)
+@spread(judge=None, max_tokens=1024, judge_tokens=1024)
 def flask(
     model: Model | None = None,
     *,

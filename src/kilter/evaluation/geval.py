@@ -7,7 +7,8 @@ from typing import Any
 
 from kilter.errors import KilterError
 from kilter.evaluation.given import Text, rate_all, texts
-from kilter.evaluation.judging import Way, judged
+from kilter.evaluation.judging import Way
+from kilter.evaluation.options import spread
 from kilter.evaluation.result import Evaluation
 from kilter.feedback.judge import Case, Judge, Judgement
 from kilter.models.each import answered
@@ -28,7 +29,7 @@ CRITERIA = {
 
 
 @method("geval", wing="evaluation", paper="arXiv:2303.16634", survey="S1 §8.4", aliases=("gpteval",))
-@judged(evidences=20, judge_temperature=1.0, judge_tokens=8, probes=4)
+@spread(evidences=20, judge_temperature=1.0, judge_tokens=8, probes=4)
 async def geval(
     records: list[Prompt | Demonstration | Group],
     model: Model | None = None,

@@ -1,21 +1,17 @@
 """One judged run: the model answers, a judge rates the answers or compares them with a baseline's, biases are probed.
 
-A suite says what is asked; everything else is the same for all of them, and so are the options (`Way`), which the
-decorator `judged` adds to a suite's own.
+A suite says what is asked; everything else is the same for all of them, and so are the options (`Way`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
-import inspect
 import random
-import typing
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -33,7 +29,6 @@ from kilter.models.protocol import Model, Sampling
 from kilter.records import Message
 from kilter.registry import Amount, Count, Whole
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 SCALED = ("category:", "skill:", "ability:", "difficulty:", "domain:", "turn_")  # parts of a rating, on its scale
 RATINGS = ("rated", "skills", "level", "graded")
 RESPONSES = ("response", "output", "answer", "text", "responses", "choices", "turns")
@@ -86,60 +81,6 @@ class Way:
     def sampling(self) -> Sampling:
         """How the model under test is asked."""
         return Sampling(max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed)
-
-
-def judged(**defaults: Any) -> Callable[[Function], Function]:
-    """Give a suite the options of `Way`, with other `defaults` where it has them; they reach it as `way`.
-
-    An option that the suite has itself is not added, and goes into the way as well.
-    """
-
-    def enter(suite: Function) -> Function:
-        own = inspect.signature(suite)
-        hints = typing.get_type_hints(suite, include_extras=True)
-        shared = typing.get_type_hints(Way, include_extras=True)
-        added = []
-        for field in dataclasses.fields(Way):
-            if field.name not in own.parameters:
-                given = field.default if field.default is not dataclasses.MISSING else inspect.Parameter.empty
-                default = defaults.get(field.name, given)
-                hint = shared[field.name]
-                if default is None and given is inspect.Parameter.empty:
-                    hint = Annotated[str | None, hint.__metadata__[-1]]
-                kind = inspect.Parameter.KEYWORD_ONLY
-                added.append(inspect.Parameter(field.name, kind, default=default, annotation=hint))
-
-        @functools.wraps(suite)
-        def asked(*inputs: Any, **options: Any) -> Any:
-            given = defaults | {name: options[name] for name in shared if name in options}
-            missing = [p.name for p in added if p.default is inspect.Parameter.empty and p.name not in given]
-            if missing:
-                raise KilterError(f"The suite needs the option {missing[0]}; name the model that is to judge.")
-            mine = {name: value for name, value in options.items() if name in own.parameters}
-            return suite(*inputs, way=Way(**given), **mine)
-
-        kept = [
-            p.replace(annotation=hints.get(p.name, p.annotation)) for p in own.parameters.values() if p.name != "way"
-        ]
-        # What has no default goes first, as the command line shows it.
-        order = sorted([*kept, *added], key=lambda p: (p.kind, p.kind is p.KEYWORD_ONLY and p.default is not p.empty))
-        asked.__signature__ = own.replace(parameters=order)  # type: ignore[attr-defined]
-        asked.__annotations__ = {p.name: p.annotation for p in order} | {"return": hints.get("return")}
-        asked.__doc__ = _documented(suite, [p.name for p in added])
-        return typing.cast(Function, asked)
-
-    return enter
-
-
-def _documented(suite: Callable[..., Any], added: Sequence[str]) -> str:
-    """Return the suite's docstring with a line for each option that was added."""
-    text = inspect.getdoc(suite) or ""
-    about = {
-        name: hint.__metadata__[-1].description
-        for name, hint in typing.get_type_hints(Way, include_extras=True).items()
-    }
-    lines = "\n".join(f"    {name}: {about[name]}" for name in added)
-    return f"{text}\n{lines}" if "\nOptions:\n" in text else f"{text}\n\nOptions:\n{lines}"
 
 
 def opened(model: str | Model) -> Model:

@@ -10,7 +10,8 @@ from scipy import stats
 
 from kilter.errors import KilterError
 from kilter.evaluation.given import Text, rate_all, texts
-from kilter.evaluation.judging import Way, judged
+from kilter.evaluation.judging import Way
+from kilter.evaluation.options import spread
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, number, read
 from kilter.evaluation.statistics import Difference, interval
@@ -31,7 +32,7 @@ QUESTIONS = {
 
 
 @method("llm-human-alt", wing="evaluation", paper="arXiv:2305.01937", survey="S2 §4.2", aliases=("llm-human",))
-@judged(evidences=3, judge_temperature=1.0, judge_tokens=128, probes=4)
+@spread(evidences=3, judge_temperature=1.0, judge_tokens=128, probes=4)
 async def llm_human_alt(
     records: list[Prompt | Demonstration | Group],
     model: Model | None = None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kilter.evaluation.judging import Way, judged, run
+from kilter.evaluation.judging import Way, run
+from kilter.evaluation.options import spread
 from kilter.evaluation.questions import from_records
 from kilter.evaluation.result import Evaluation
 from kilter.models.protocol import Model
@@ -11,7 +12,7 @@ from kilter.registry import method
 
 
 @method("judge", wing="evaluation", paper="arXiv:2306.05685", survey="S1 §8.4, S2 §4.2", aliases=("llm-judge",))
-@judged()
+@spread()
 async def llm_judge(
     model: Model,
     records: list[Prompt | Demonstration | Group],

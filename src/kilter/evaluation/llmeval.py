@@ -6,7 +6,8 @@ from typing import Literal
 
 from kilter.errors import KilterError
 from kilter.evaluation.given import rate_all, texts
-from kilter.evaluation.judging import Way, judged
+from kilter.evaluation.judging import Way
+from kilter.evaluation.options import spread
 from kilter.evaluation.result import Evaluation
 from kilter.evaluation.task_judges import rate_by_table
 from kilter.models.protocol import Model
@@ -20,7 +21,7 @@ SCALES = {"0-5": (0, 5), "0-100": (0, 100)}
 
 
 @method("llmeval", wing="evaluation", paper="arXiv:2305.13711", survey="S1 §8.4", aliases=("llm-eval",))
-@judged(judge_tokens=128, probes=4)
+@spread(judge_tokens=128, probes=4)
 async def llmeval(
     records: list[Prompt | Demonstration | Group],
     model: Model | None = None,

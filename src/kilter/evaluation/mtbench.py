@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from kilter.errors import KilterError
 from kilter.evaluation.battles import sides, word
-from kilter.evaluation.judging import Way, judged, responses, run
+from kilter.evaluation.judging import Way, responses, run
+from kilter.evaluation.options import spread
 from kilter.evaluation.questions import Item, from_file
 from kilter.evaluation.result import Evaluation, Measure
 from kilter.evaluation.rows import LeftOut, Row, number, read, sample
@@ -23,7 +24,7 @@ TEMPERATURE = dict.fromkeys(("writing", "roleplay"), 0.7) | dict.fromkeys(("stem
 
 
 @method("mtbench", wing="evaluation", paper="arXiv:2306.05685", survey="S1 §8.4, S2 §4.2")
-@judged(judge=None, max_tokens=1024, judge_tokens=1024)
+@spread(judge=None, max_tokens=1024, judge_tokens=1024)
 def mtbench(
     model: Model | None = None,
     *,

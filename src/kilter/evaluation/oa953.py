@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kilter.evaluation.judging import Way, judged, run
+from kilter.evaluation.judging import Way, run
+from kilter.evaluation.options import spread
 from kilter.evaluation.questions import Item, drawn, language_of
 from kilter.evaluation.result import Evaluation
 from kilter.models.protocol import Model
@@ -13,7 +14,7 @@ ROWS = 953  # user turns of the validation split, as QLoRA counted them
 
 
 @method("oa953", wing="evaluation", paper="arXiv:2305.14314", survey="S1 §8.4, S2 §4.1", aliases=("oa-953",))
-@judged(max_tokens=1024, judge_tokens=1024)
+@spread(max_tokens=1024, judge_tokens=1024)
 async def oa953(model: Model, records: list[Prompt | Demonstration | Group], *, way: Way) -> Evaluation:
     """Score answers to users' turns of OpenAssistant's conversations (Köpf et al. 2023; Dettmers et al. 2023).
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kilter.evaluation.judging import Way, evaluated, judged, run
+from kilter.evaluation.judging import Way, evaluated, run
+from kilter.evaluation.options import spread
 from kilter.evaluation.probes import Rate
 from kilter.evaluation.questions import Item, from_file
 from kilter.evaluation.result import Evaluation, Measure
@@ -35,7 +36,7 @@ ATTACKS = {
 
 
 @method("sun-safety", wing="evaluation", paper="arXiv:2304.10436", survey="S1 §8.5")
-@judged()
+@spread()
 async def sun_safety(model: Model, *, questions: str, way: Way) -> Evaluation:
     """Measure how often a model's replies are safe, by scenario and by attack (Sun et al. 2023).
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from kilter.evaluation.given import rate_all, texts
-from kilter.evaluation.judging import Way, judged
+from kilter.evaluation.judging import Way
+from kilter.evaluation.options import spread
 from kilter.evaluation.probes import Rate
 from kilter.evaluation.result import Evaluation
 from kilter.feedback.judge import Case, Judge, Judgement
@@ -82,7 +83,7 @@ RUBRICS: dict[str, Rubric] = {
 
 
 @method("task-judges", wing="evaluation", paper="arXiv:2304.14317", survey="S2 §4.2", aliases=("ice-score",))
-@judged(probes=4)
+@spread(probes=4)
 async def task_judges(
     records: list[Prompt | Demonstration | Group], model: Model | None = None, *, task: Task = "summary", way: Way
 ) -> Evaluation:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kilter.evaluation.judging import Way, judged, run
+from kilter.evaluation.judging import Way, run
+from kilter.evaluation.options import spread
 from kilter.evaluation.probes import Rate
 from kilter.evaluation.questions import Item, from_file
 from kilter.evaluation.result import Evaluation
@@ -16,7 +17,7 @@ TASKS = 252
 
 
 @method("user252", wing="evaluation", paper="arXiv:2212.10560", survey="S1 §8.4, S2 §4.1", aliases=("user-252",))
-@judged()
+@spread()
 async def user252(model: Model, *, questions: str, way: Way) -> Evaluation:
     """Put answers to Self-Instruct's user-oriented tasks on its four levels (Wang et al. 2023).
 

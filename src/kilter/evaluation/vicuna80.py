@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kilter.evaluation.judging import Way, judged, run
+from kilter.evaluation.judging import Way, run
+from kilter.evaluation.options import spread
 from kilter.evaluation.questions import from_file
 from kilter.evaluation.result import Evaluation
 from kilter.models.protocol import Model
@@ -15,7 +16,7 @@ CATEGORIES = dict.fromkeys(
 
 
 @method("vicuna80", wing="evaluation", paper="arXiv:2306.05685", survey="S1 §8.4, S2 §4.1", aliases=("vicuna-80",))
-@judged(reason=False, max_tokens=1024, judge_tokens=1024)
+@spread(reason=False, max_tokens=1024, judge_tokens=1024)
 async def vicuna80(model: Model, *, questions: str, way: Way) -> Evaluation:
     """Score answers to Vicuna's questions as its authors did (Chiang et al. 2023).
 

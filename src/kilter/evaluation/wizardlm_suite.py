@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kilter.evaluation.judging import Way, evaluated, judged, run
+from kilter.evaluation.judging import Way, evaluated, run
+from kilter.evaluation.options import spread
 from kilter.evaluation.questions import from_file
 from kilter.evaluation.result import Evaluation
 from kilter.models.protocol import Model
@@ -10,7 +11,7 @@ from kilter.registry import method
 
 
 @method("wizardlm", wing="evaluation", paper="arXiv:2304.12244", survey="S1 §8.4, S2 §4.1")
-@judged(max_tokens=1024, judge_tokens=1024)
+@spread(max_tokens=1024, judge_tokens=1024)
 async def wizardlm(model: Model, *, questions: str, way: Way) -> Evaluation:
     """Score answers to WizardLM's evolved instructions by skill and by difficulty (Xu et al. 2023).
 
