@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from kilter import sandbox
 from kilter.errors import KilterError
@@ -15,63 +18,83 @@ from kilter.evaluation.result import Evaluation
 from kilter.evaluation.rows import LeftOut, read
 from kilter.evaluation.statistics import summarize
 from kilter.evaluation.tasks import asking
-from kilter.evaluation.tasks.form import Row, Task
+from kilter.evaluation.tasks.form import Row, shipped
 from kilter.evaluation.tasks.suite import Item, items_of, progress
 from kilter.models.drive import run
 from kilter.models.protocol import Model
+from kilter.registry import Amount, Count, Share
 from kilter.sandbox import Limits, Outcome
 
 _BLOCK = re.compile(r"```(?:[Pp]ython|py)?[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 Judge = Callable[[Item, Outcome], dict[str, bool] | None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """How many programs are drawn of which problems, and how. The fields are options of every suite of programs."""
+
+    n: Annotated[Count | None, Field(description="only the first so many problems")] = None
+    samples: Annotated[Count, Field(description="programs of each problem")] = 1
+    k: Annotated[str, Field(description="the values of k, with commas")] = "1"
+    temperature: Annotated[Amount, Field(description="sampling temperature; 0 is greedy")] = 0.0
+    top_p: Annotated[Share, Field(description="smallest set of tokens with this much probability")] = 1.0
+    max_tokens: Annotated[Count, Field(description="longest program in tokens")] = 512
+
+
+_CHAT = "ask through the model's chat template; the first fenced block of the answer is the program"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the programs come from. The fields are options of every suite of programs."""
+
+    seed: Annotated[int, Field(description="seed of the samples")] = 0
+    chat: Annotated[bool, Field(description=_CHAT)] = False
+    completions: Annotated[str, Field(description="a file of completions to judge, in the place of a model")] = ""
+
+
 async def measured(
     model: Model | None,
-    task: Task,
-    program: Callable[[Row, str], str],
-    *,
     suite: str,
+    program: Callable[[Row, str], str],
+    draws: Draws,
+    source: Source,
+    *,
     data: str | None,
-    n: int | None = None,
     shots: int | None = None,
-    samples: int = 1,
-    k: str = "1",
-    temperature: float = 0.0,
-    top_p: float = 1.0,
-    max_tokens: int = 512,
-    seed: int = 0,
-    chat: bool = False,
-    completions: str = "",
     limits: Limits | None = None,
     packages: bool = False,
     judge: Judge | None = None,
 ) -> Evaluation:
-    """Measure by pass@k the programs that `model` writes, or those stored in the file `completions`.
+    """Measure by pass@k the programs that `model` writes, or those stored in the file `source.completions`.
 
     `program(row, completion)` is what is run. `judge` tells what an outcome means, by name (default: pass, the last
     line was reached), or None where this machine cannot tell. Raises KilterError where there is no sandbox.
     """
     sandbox.check()
-    if (model is None) == (not completions):
+    if (model is None) == (not source.completions):
         raise KilterError(f"'{suite}' runs what a --model writes, or the stored --completions; give one of the two.")
-    items, notes = items_of(task, data, shots=shots, n=n)
+    task = shipped(suite)
+    items, notes = items_of(task, data, shots=shots, n=draws.n)
     if model is None:
-        name, written, told = "", *_stored(completions, items)
+        name, written, told = "", *_stored(source.completions, items)
     else:
-        if samples > 1 and temperature == 0:
+        if draws.samples > 1 and draws.temperature == 0:
             raise KilterError("Several samples at temperature 0 are all the same; give a temperature, such as 0.8.")
         how = task.generation_kwargs.model_copy(
             update={
-                "do_sample": temperature > 0,
-                "temperature": temperature,
-                "top_p": top_p,
-                "max_gen_toks": max_tokens,
+                "do_sample": draws.temperature > 0,
+                "temperature": draws.temperature,
+                "top_p": draws.top_p,
+                "max_gen_toks": draws.max_tokens,
             }
         )
         with progress(f"{suite} · {model.name}", len(items)) as tell:
             name = model.name
             contexts = [item.context for item in items]
-            written, told = await asking.write(model, contexts, how, chat=chat, tell=tell, samples=samples, seed=seed)
+            written, told = await asking.write(
+                model, contexts, how, chat=source.chat, tell=tell, samples=draws.samples, seed=source.seed
+            )
     notes += told
     jobs = [(item, text) for item, texts in zip(items, written, strict=True) for text in texts or []]
 
@@ -80,7 +103,7 @@ async def measured(
         return await sandbox.tried(program(item.row, text), limits=limits, packages=packages)
 
     outcomes = await run(jobs, one, label=f"{suite} · sandbox", concurrency=64)
-    return _result(name, suite, items, jobs, outcomes, judge or _passes, k, notes)
+    return _result(name, suite, items, jobs, outcomes, judge or _passes, draws.k, notes)
 
 
 def block(text: str) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 from kilter.evaluation import code
+from kilter.evaluation.code import Draws, Source
+from kilter.evaluation.options import spread
 from kilter.evaluation.result import Evaluation
-from kilter.evaluation.tasks.form import Row, shipped
+from kilter.evaluation.tasks.form import Row
 from kilter.evaluation.tasks.suite import Item
 from kilter.models.protocol import Model
-from kilter.registry import Amount, Count, Share, method
+from kilter.registry import Amount, method
 from kilter.sandbox import Limits, Outcome
 
 MODULES = {"numpy": "Numpy", "pandas": "Pandas", "matplotlib": "Matplotlib", "sklearn": "Sklearn", "scipy": "Scipy",
@@ -17,20 +19,14 @@ MODULES = {"numpy": "Numpy", "pandas": "Pandas", "matplotlib": "Matplotlib", "sk
 
 
 @method("ds1000", wing="evaluation", paper="arXiv:2211.11501", survey="S1 §8.1")
+@spread()
 async def ds1000(
     model: Model | None = None,
     *,
     data: str | None = None,
-    n: Count | None = None,
-    samples: Count = 1,
-    k: str = "1",
-    temperature: Amount = 0.0,
-    top_p: Share = 1.0,
-    max_tokens: Count = 512,
+    draws: Draws,
     seconds: Amount = 120.0,
-    seed: int = 0,
-    chat: bool = False,
-    completions: str = "",
+    source: Source,
 ) -> Evaluation:
     """Measure data-science programs over DS-1000 (Lai et al. 2023), in its form of completions.
 
@@ -43,16 +39,7 @@ async def ds1000(
 
     Options:
         data: folder or file with the data; without, it comes from the hub
-        n: only the first so many problems
-        samples: programs of each problem
-        k: the values of k, with commas
-        temperature: sampling temperature; 0 is greedy
-        top_p: smallest set of tokens with this much probability
-        max_tokens: longest program in tokens
         seconds: processor time that a program may take
-        seed: seed of the samples
-        chat: ask through the model's chat template; the first fenced block of the answer is the program
-        completions: a file of completions to judge, in the place of a model
     """
 
     def program(row: Row, text: str) -> str:
@@ -67,19 +54,11 @@ async def ds1000(
 
     return await code.measured(
         model,
-        shipped("ds1000"),
+        "ds1000",
         program,
-        suite="ds1000",
+        draws,
+        source,
         data=data,
-        n=n,
-        samples=samples,
-        k=k,
-        temperature=temperature,
-        top_p=top_p,
-        max_tokens=max_tokens,
-        seed=seed,
-        chat=chat,
-        completions=completions,
         limits=Limits(seconds=seconds, wall=4 * seconds + 60, memory=2**32, processes=64),
         packages=True,
         judge=judge,

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from kilter.evaluation import code
+from kilter.evaluation.code import Draws, Source
+from kilter.evaluation.options import spread
 from kilter.evaluation.result import Evaluation
-from kilter.evaluation.tasks.form import Row, shipped
+from kilter.evaluation.tasks.form import Row
 from kilter.models.protocol import Model
-from kilter.registry import Amount, Count, Share, method
+from kilter.registry import Amount, method
 from kilter.sandbox import Limits
 
 
 @method("humaneval", wing="evaluation", paper="arXiv:2107.03374", survey="S1 §8.1, S2 §4.1")
+@spread()
 async def humaneval(
     model: Model | None = None,
     *,
     data: str | None = None,
-    n: Count | None = None,
-    samples: Count = 1,
-    k: str = "1",
-    temperature: Amount = 0.0,
-    top_p: Share = 1.0,
-    max_tokens: Count = 512,
+    draws: Draws,
     seconds: Amount = 3.0,
-    seed: int = 0,
-    chat: bool = False,
-    completions: str = "",
+    source: Source,
 ) -> Evaluation:
     """Measure the writing of programs over HumanEval (Chen et al. 2021).
 
@@ -37,16 +33,7 @@ async def humaneval(
 
     Options:
         data: folder or file with the data; without, it comes from the hub
-        n: only the first so many problems
-        samples: programs of each problem
-        k: the values of k, with commas
-        temperature: sampling temperature; 0 is greedy
-        top_p: smallest set of tokens with this much probability
-        max_tokens: longest program in tokens
         seconds: processor time that a program may take
-        seed: seed of the samples
-        chat: ask through the model's chat template; the first fenced block of the answer is the program
-        completions: a file of completions to judge, in the place of a model
     """
 
     def program(row: Row, text: str) -> str:
@@ -54,20 +41,4 @@ async def humaneval(
             f"{code.completed(row['prompt'], text, row['entry_point'])}\n{row['test']}\ncheck({row['entry_point']})\n"
         )
 
-    return await code.measured(
-        model,
-        shipped("humaneval"),
-        program,
-        suite="humaneval",
-        data=data,
-        n=n,
-        samples=samples,
-        k=k,
-        temperature=temperature,
-        top_p=top_p,
-        max_tokens=max_tokens,
-        seed=seed,
-        chat=chat,
-        completions=completions,
-        limits=Limits(seconds=seconds),
-    )
+    return await code.measured(model, "humaneval", program, draws, source, data=data, limits=Limits(seconds=seconds))

@@ -6,32 +6,28 @@ import json
 from pathlib import Path
 
 from kilter.evaluation import code
+from kilter.evaluation.code import Draws, Source
+from kilter.evaluation.options import spread
 from kilter.evaluation.result import Evaluation
-from kilter.evaluation.tasks.form import Row, shipped
+from kilter.evaluation.tasks.form import Row
 from kilter.evaluation.tasks.suite import Item
 from kilter.models.protocol import Model
-from kilter.registry import Amount, Count, Share, method
+from kilter.registry import Amount, method
 from kilter.sandbox import Limits, Outcome
 
 REFEREE = Path(__file__).with_name("humaneval_plus_referee.py")
 
 
 @method("humaneval-plus", wing="evaluation", paper="arXiv:2305.01210", survey="S1 §8.1", aliases=("evalplus",))
+@spread()
 async def humaneval_plus(
     model: Model | None = None,
     *,
     data: str | None = None,
-    n: Count | None = None,
-    samples: Count = 1,
-    k: str = "1",
-    temperature: Amount = 0.0,
-    top_p: Share = 1.0,
-    max_tokens: Count = 512,
+    draws: Draws,
     least_seconds: Amount = 1.0,
     factor: Amount = 4.0,
-    seed: int = 0,
-    chat: bool = False,
-    completions: str = "",
+    source: Source,
 ) -> Evaluation:
     """Measure programs over HumanEval+ (Liu et al. 2023): the same functions, some eighty times as many inputs.
 
@@ -45,17 +41,8 @@ async def humaneval_plus(
 
     Options:
         data: folder or file with the data; without, it comes from the hub
-        n: only the first so many problems
-        samples: programs of each problem
-        k: the values of k, with commas
-        temperature: sampling temperature; 0 is greedy
-        top_p: smallest set of tokens with this much probability
-        max_tokens: longest program in tokens
         least_seconds: a call may always take so long
         factor: a call may take so many times as long as the reference
-        seed: seed of the samples
-        chat: ask through the model's chat template; the first fenced block of the answer is the program
-        completions: a file of completions to judge, in the place of a model
     """
     referee = REFEREE.read_text(encoding="utf-8")
 
@@ -80,19 +67,11 @@ async def humaneval_plus(
 
     return await code.measured(
         model,
-        shipped("humaneval-plus"),
+        "humaneval-plus",
         program,
-        suite="humaneval-plus",
+        draws,
+        source,
         data=data,
-        n=n,
-        samples=samples,
-        k=k,
-        temperature=temperature,
-        top_p=top_p,
-        max_tokens=max_tokens,
-        seed=seed,
-        chat=chat,
-        completions=completions,
         limits=Limits(seconds=300.0, wall=900.0, memory=2**32),
         judge=judge,
     )

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from kilter.evaluation import code
+from kilter.evaluation.code import Draws, Source
+from kilter.evaluation.options import spread
 from kilter.evaluation.result import Evaluation
-from kilter.evaluation.tasks.form import Row, shipped
+from kilter.evaluation.tasks.form import Row
 from kilter.models.protocol import Model
-from kilter.registry import Amount, Count, Share, Whole, method
+from kilter.registry import Amount, Whole, method
 from kilter.sandbox import Limits
 
 
 @method("mbpp", wing="evaluation", paper="arXiv:2108.07732", survey="S1 §8.1, S2 §4.1")
+@spread()
 async def mbpp(
     model: Model | None = None,
     *,
     data: str | None = None,
     shots: Whole = 3,
-    n: Count | None = None,
-    samples: Count = 1,
-    k: str = "1",
-    temperature: Amount = 0.0,
-    top_p: Share = 1.0,
-    max_tokens: Count = 512,
+    draws: Draws,
     seconds: Amount = 3.0,
-    seed: int = 0,
-    chat: bool = False,
-    completions: str = "",
+    source: Source,
 ) -> Evaluation:
     """Measure the writing of programs over MBPP's 500 test tasks, 11 to 510 (Austin et al. 2021).
 
@@ -40,14 +36,7 @@ async def mbpp(
         shots: worked examples before each task, at most 3
         n: only the first so many tasks
         samples: programs of each task
-        k: the values of k, with commas
-        temperature: sampling temperature; 0 is greedy
-        top_p: smallest set of tokens with this much probability
-        max_tokens: longest program in tokens
         seconds: processor time that a program may take
-        seed: seed of the samples
-        chat: ask through the model's chat template; the first fenced block of the answer is the program
-        completions: a file of completions to judge, in the place of a model
     """
 
     def program(row: Row, text: str) -> str:
@@ -55,20 +44,5 @@ async def mbpp(
         return "\n".join([written, row.get("test_setup_code") or "", *row["test_list"], ""])
 
     return await code.measured(
-        model,
-        shipped("mbpp"),
-        program,
-        suite="mbpp",
-        data=data,
-        shots=shots,
-        n=n,
-        samples=samples,
-        k=k,
-        temperature=temperature,
-        top_p=top_p,
-        max_tokens=max_tokens,
-        seed=seed,
-        chat=chat,
-        completions=completions,
-        limits=Limits(seconds=seconds),
+        model, "mbpp", program, draws, source, data=data, shots=shots, limits=Limits(seconds=seconds)
     )
