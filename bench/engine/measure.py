@@ -135,7 +135,7 @@ def fastest(
     """Return the fastest setting of theirs found by making one change after the other, and all that was tried.
 
     A change stays if it makes a turn shorter by 2 % at least (the better of two turns). One that TRL refuses or that
-    fails is written down with its reason.
+    fails is written down with its reason. Of batch sizes the next is tried only where the last one was faster.
     """
     tried: list[dict[str, Any]] = []
 
@@ -149,10 +149,15 @@ def fastest(
         return min(found.whole(epochs))
 
     best, least = start, seconds(start)
+    slower = False
     for change in changes:
+        if slower and change.keys() == {"batch"}:
+            continue
         here = seconds(best | change)
         if here < 0.98 * least:
             best, least = best | change, here
+        elif change.keys() == {"batch"}:
+            slower = True
     return best, tried
 
 

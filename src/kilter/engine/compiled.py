@@ -1,9 +1,10 @@
 """Layers compiled by torch: what stands between the matrix products becomes a few loops over memory.
 
-Each decoder layer is compiled, not the model: the layers share one code, and attention stays what it is (attention.py),
-with the layer's code before and behind it in a graph each. Lengths are left open, so that a batch of another shape asks
-for nothing new. The compiler takes about a minute the first time (torch keeps its results on disk), so only long runs
-gain: `worthwhile` says which. Whether a model's layers can be compiled is not looked up but tried.
+Each decoder layer is compiled, and the norm behind the last, not the model: the layers share one code, and attention
+stays what it is (attention.py), with the layer's code before and behind it in a graph each. Lengths are left open, so
+that a batch of another shape asks for nothing new. The compiler takes about a minute the first time (torch keeps its
+results on disk), so only long runs gain: `worthwhile` says which. Whether a model's layers can be compiled is not
+looked up but tried.
 """
 
 from __future__ import annotations
@@ -92,7 +93,11 @@ def _whole(*args: Any, **kwargs: Any) -> tuple[Tensor, None]:
 
 
 def _layers(model: nn.Module) -> list[Any]:
-    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    """Return the layers of a model, and the norm behind the last one, which stands beside their list."""
+    found: list[Any] = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and {*m} & {*found}]
+    beside = [child for m in model.modules() if {*m.children()} & {*lists} for child in m.children()]
+    return found + [child for child in beside if "norm" in type(child).__name__.lower()]
 
 
 def _tried(trunk: Trunk) -> Tensor:

@@ -106,8 +106,9 @@ class _Head(torch.autograd.Function):
             logs, _ = chunk_log_softmax(hidden[part], weight, bias, scale, softcap, temperature)
             found[part] = logs.gather(1, targets[part, None])[:, 0]
             if kept is not None:
+                # What the slope is a multiple of, written down once in the precision of the products on the way back.
                 torch.exp(logs, out=logs)
-                kept[part] = logs
+                kept[part] = logs.scatter_add_(1, targets[part, None], logs.new_full((len(logs), 1), -1.0))
             elif entropy:
                 spread[part] = -(logs.exp() * logs).sum(-1)
         ctx.save_for_backward(hidden, weight, bias, targets, kept, spread)
@@ -121,10 +122,8 @@ class _Head(torch.autograd.Function):
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         wants_bias = wants_bias and bias is not None
         if kept is not None:
-            # The softmax becomes the slope in place; a second way back through this graph is refused by autograd.
-            for part in chunks(len(hidden), len(weight), hidden.device.type):
-                slope, g = kept[part], grad[part, None].to(kept.dtype)
-                slope.mul_(-g).scatter_add_(1, targets[part, None], g)
+            # It becomes the slope in place; a second way back through this graph is refused by autograd.
+            kept.mul_(-grad[:, None].to(kept.dtype))
             grad_hidden = kept @ weight if wants_hidden else None
             grad_weight = kept.T @ hidden if wants_weight else None
             grad_bias = kept.sum(0, dtype=torch.float32).to(bias.dtype) if wants_bias else None
