@@ -24,7 +24,7 @@ from collections.abc import Callable
 from inspect import Parameter
 from typing import Annotated, Any, TypeVar
 
-from kilter.errors import KilterError
+from kilter.errors import KilterError, nearest
 
 Result = TypeVar("Result")
 PART = "\nOptions:\n"
@@ -35,13 +35,17 @@ def spread(**defaults: Any) -> Callable[[Callable[..., Result]], Callable[..., R
 
     `defaults` are those of the suite where the dataclass has another or none. What a field is, its description says,
     or the suite's docstring where the suite calls it otherwise. An option that the suite has itself as well is not
-    entered twice, and both are given its value.
+    entered twice, and both are given its value. Raises KilterError, as the suite is defined, for a default of no field.
     """
 
     def enter(suite: Callable[..., Result]) -> Callable[..., Result]:
         own = inspect.signature(suite)
         hints = typing.get_type_hints(suite, include_extras=True)
         whole = {p.name: hints[p.name] for p in own.parameters.values() if _stands_for_fields(p, hints)}
+        known = [field.name for kind in whole.values() for field in dataclasses.fields(kind)]
+        for name in defaults:
+            if name not in known:
+                raise KilterError(f"There is no shared option '{name}' to give a default to.{nearest(name, known)}")
         options: list[Parameter] = []
         told: dict[str, str] = {}
         for p in own.parameters.values():
@@ -53,15 +57,16 @@ def spread(**defaults: Any) -> Callable[[Callable[..., Result]], Callable[..., R
                     options.append(field)
                     told[field.name] = text
         needed = [p.name for p in options if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+        usual = {p.name: p.default for p in options if p.name in known and p.default is not p.empty}
 
         @functools.wraps(suite)
         def called(*inputs: Any, **given: Any) -> Result:
             missing = [name for name in needed if name not in given]
             if missing:
                 raise KilterError(f"The suite needs the option {missing[0]}; see `kilter show` for what it is.")
-            known = defaults | given
+            values = usual | given
             made = {
-                name: kind(**{f.name: known[f.name] for f in dataclasses.fields(kind) if f.name in known})
+                name: kind(**{f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values})
                 for name, kind in whole.items()
             }
             return suite(*inputs, **made, **{name: value for name, value in given.items() if name in own.parameters})

@@ -6,9 +6,10 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from jinja2 import TemplateError
+from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -23,10 +24,34 @@ from kilter.evaluation.tasks.form import Row, Task, listed, render
 from kilter.evaluation.tasks.scoring import CHOICES, of_text
 from kilter.models.protocol import Model
 from kilter.records import identify
+from kilter.registry import Count, Whole
 
 Way = Literal["likelihood", "generation"]
 SEED = 1234  # of the shots, as the harness has it
+Fit = Literal["cut", "shots"]
 LETTERS = "Answer with the letter of the right choice only."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exam:
+    """How a model sits an examination of many subjects: arguments of `measure`, and options of each such suite."""
+
+    data: Annotated[str | None, Field(description="folder with the data; without, it comes from the hub")] = None
+    shots: Annotated[Whole, Field(description="worked examples before each question")] = 5
+    n: Annotated[Count | None, Field(description="of each subject only the first so many questions")] = None
+    subjects: Annotated[str, Field(description="names of subjects, with commas; all that are there where empty")] = ""
+    way: Annotated[
+        Way,
+        Field(
+            description="compare the log-probs of the letters (likelihood), "
+            "or read the letter that the model writes (generation)"
+        ),
+    ] = "likelihood"
+    fit: Annotated[
+        Fit,
+        Field(description="of a context that is too long cut the left, as the harness does, or the last shots"),
+    ] = "cut"
+    chat: Annotated[bool, Field(description="ask through the model's chat template instead of in plain text")] = False
 
 
 @dataclass(slots=True)
@@ -59,7 +84,7 @@ async def measure(
     subjects: str = "",
     chat: bool = False,
     way: Way = "likelihood",
-    fit: Literal["cut", "shots"] = "cut",
+    fit: Fit = "cut",
     rows: Mapping[str, list[Row]] | None = None,
     score: Callable[[Task, list[Item], list[str | None]], Any] | None = None,
 ) -> Evaluation:
