@@ -7,6 +7,7 @@ is told, the name that the base was called by, and where it stood as seen from t
 from __future__ import annotations
 
 import copy
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,25 +17,32 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from kilter.engine import adapters, four_bits
+from kilter.engine.designed import Designed
 from kilter.errors import KilterError, first_line
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+# What stands as the kind in the configuration of a design, which peft does not read, and the version of its form.
+DESIGN, VERSION = "KILTER_DESIGN", 1
 
 
 def is_adapted(model: Any) -> bool:
-    """Whether `model` is PEFT's wrapping of a transformers model."""
-    return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
+    """Whether `model` is a transformers model with an adapter: PEFT's wrapping of one, or one with a design."""
+    return isinstance(model, Designed) or (hasattr(model, "peft_config") and hasattr(model, "get_base_model"))
 
 
 def save(model: Any, folder: Path, out: Path) -> None:
     """Write the adapter of `model` into `folder`, which will be `out`."""
     from peft import get_peft_model_state_dict
 
-    with adapters.quiet():
-        weights = get_peft_model_state_dict(model, save_embedding_layers=False)
-    config = copy.copy(model.active_peft_config)
-    config.inference_mode = True
-    base, name = config.base_model_name_or_path, getattr(model, "known_as", None)
+    if isinstance(model, Designed):
+        base, weights = model.base.name_or_path or None, model.weights()
+    else:
+        with adapters.quiet():
+            weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+        config = copy.copy(model.active_peft_config)
+        config.inference_mode = True
+        base = config.base_model_name_or_path
+    name = getattr(model, "known_as", None)
     note = {"format": "pt", "base": getattr(model, "base_digest", None)}
     if base and Path(base).is_dir():
         note |= {"near": os.path.relpath(base, out), "known_as": None if Path(name or base).exists() else name}
@@ -43,7 +51,18 @@ def save(model: Any, folder: Path, out: Path) -> None:
         folder / WEIGHTS,
         metadata={key: str(value) for key, value in note.items() if value},
     )
-    config.save_pretrained(folder)
+    if not isinstance(model, Designed):
+        config.save_pretrained(folder)
+        return
+    told = {
+        "peft_type": DESIGN,
+        "version": VERSION,
+        "task_type": adapters.task_of(model),
+        "base_model_name_or_path": base,
+        "design": model.design,
+        "sizes": model.sizes,
+    }
+    (folder / CONFIG).write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def note(folder: Path) -> dict[str, str]:
@@ -82,7 +101,9 @@ def put_on(model: Any, folder: Path, name: str, *, train: str = "none") -> Any:
         plain = adapters.merged(found).requires_grad_(True)
         plain.merged_from, plain.merged_kind = name, kind or "its own kind"
         return plain
-    found.base_digest, found.known_as = digest, getattr(model, "known_as", None)
+    found.base_digest = digest
+    if not isinstance(found, Designed):
+        found.known_as = getattr(model, "known_as", None)
     return found
 
 
@@ -90,6 +111,13 @@ def _opened(model: Any, folder: Path, *, trained: bool) -> Any:
     """Return peft's model of the base and the adapter's weights; raises ValueError where some are missing."""
     from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
+    told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    if told.get("peft_type") == DESIGN:
+        if told["version"] != VERSION:
+            raise ValueError(f"its form is version {told['version']}, and this program reads version {VERSION}")
+        designed = Designed(model, told["design"], told["sizes"], learns=trained)
+        designed.load(load_file(folder / WEIGHTS))
+        return designed
     config = PeftConfig.from_pretrained(str(folder))
     weights = load_file(folder / WEIGHTS)
     if config.task_type != (task := adapters.task_of(model)) and task == "SEQ_CLS":

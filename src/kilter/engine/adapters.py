@@ -6,9 +6,11 @@
     qlora     lora on weights that are kept in four bits              Dettmers et al. 2023, arXiv:2305.14314
     prefix    learned keys and values before every sequence           Li & Liang 2021, arXiv:2101.00190
     prompt    learned embeddings before every sequence                Lester et al. 2021, arXiv:2104.08691
+    design    LoRA, BitFit, bottlenecks, prefixes, by groups of layers  Chen et al. 2023, arXiv:2301.01821
 
-The first four change linear layers and can be merged into them; the others put virtual tokens before every sequence
-(virtual.py). With the adapter off, the model is the one that it was: so one set of weights is policy and reference.
+The first four change linear layers and can be merged into them; the next two put virtual tokens before every sequence
+(virtual.py). The last is not peft's, which puts one kind on all layers (design.py, designed.py). With the adapter off,
+the model is the one that it was: so one set of weights is policy and reference.
 """
 
 from __future__ import annotations
@@ -25,10 +27,12 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kilter.engine import four_bits
+from kilter.engine.design import BUDGET, FOUND, Design, Sizes, fit
+from kilter.engine.designed import Designed, parts_of
 from kilter.errors import KilterError, first_line, nearest
 from kilter.store import fingerprint
 
-Kind = Literal["none", "lora", "dora", "adalora", "qlora", "prefix", "prompt"]
+Kind = Literal["none", "lora", "dora", "adalora", "qlora", "prefix", "prompt", "design"]
 ALL = "all"
 
 
@@ -80,6 +84,17 @@ class AdapterOptions(BaseModel):
     virtual_tokens: int | None = Field(
         default=None, gt=0, description="Learned tokens before every sequence (prefix 10, prompt 100)."
     )
+    design: str | None = Field(
+        default=None,
+        description="Of adapter=design, grouping:allocation:strategies of each group, out of A (adapter), P (prefix), "
+        f"B (BitFit) and L (LoRA) ({FOUND}).",
+    )
+    design_budget: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description=f"Share of the model's parameters that a design has ({BUDGET}).",
+    )
     merge: bool = Field(default=False, description="Merge the adapter into the weights: an ordinary checkpoint.")
 
     def tokens_ahead(self) -> int:
@@ -101,8 +116,14 @@ def check(options: AdapterOptions) -> None:
                 f"{name} is set, which belongs to an adapter of the kind {', '.join(what[:-1])} or {what[-1]}, "
                 f"and adapter is {kind}; leave it out or choose one of these."
             )
+    for name in ("design", "design_budget"):
+        if getattr(options, name) is not None and kind != "design":
+            raise KilterError(f"{name} is set, and adapter is {kind}; leave it out or say adapter=design.")
+    if kind == "design":
+        Design.read(options.design or FOUND)
     if options.merge and not known.rank:
-        why = "there is none (adapter is none)" if kind == "none" else f"virtual tokens ({kind}) have no place in them"
+        part = "bottlenecks and prefixes of a design" if kind == "design" else f"virtual tokens ({kind})"
+        why = "there is none (adapter is none)" if kind == "none" else f"{part} have no place in them"
         raise KilterError(f"merge puts an adapter into the weights, but {why}; leave merge out.")
     if kind == "qlora":
         four_bits.check()
@@ -128,7 +149,22 @@ def attach(model: Any, options: Any, *, steps: int, device: torch.device, bf16: 
             f"continue it with adapter={model.merged_kind}, or train it with merge first."
         )
     torch.manual_seed(options.seed)
+    if options.adapter == "design":
+        digest = digest_of(model)
+        asked, sizes = planned(model, options)
+        found = Designed(model, str(asked), sizes)
+        found.fresh, found.base_digest = True, digest
+        return found
     return _wrapped(model, _config(model, options, steps), options.adapter, device, bf16)
+
+
+def planned(model: Any, options: AdapterOptions) -> tuple[Design, Sizes]:
+    """Return the design that `options` ask for, with the sizes that its budget allows in `model`."""
+    asked = Design.read(options.design or FOUND)
+    parts = parts_of(model, targets(model, None, QUERY_VALUE))
+    whole = sum(p.numel() for p in model.parameters())
+    budget = round((options.design_budget or BUDGET) * whole)
+    return asked, fit(asked, parts, budget)
 
 
 def _wrapped(model: Any, config: Any, kind: str, device: torch.device, bf16: bool) -> Any:
@@ -209,8 +245,9 @@ def targets(model: Any, asked: str | None, usual: tuple[tuple[str, ...], ...]) -
 
 def _expect(model: Any, options: AdapterOptions) -> None:
     """Refuse to continue an adapter as another kind, or with settings that it does not have."""
-    kind, config = kind_of(model), model.active_peft_config
-    if options.adapter == "none" and config.inference_mode:
+    kind, config = kind_of(model), getattr(model, "active_peft_config", None)
+    learns = model.learns if isinstance(model, Designed) else not model.active_peft_config.inference_mode
+    if options.adapter == "none" and not learns:
         raise KilterError(
             f"The model comes with a {kind} adapter, which cannot be merged, and adapter is none, which trains all "
             f"weights; continue the adapter with adapter={kind}."
@@ -230,17 +267,24 @@ def _expect(model: Any, options: AdapterOptions) -> None:
         "adapter_alpha": getattr(config, "lora_alpha", None),
         "adapter_dropout": getattr(config, "lora_dropout", None),
         "virtual_tokens": getattr(config, "num_virtual_tokens", None),
+        "design": model.design if isinstance(model, Designed) else None,
     }
     for name, value in has.items():
         asked = getattr(options, name)
+        if name == "design" and asked is not None:
+            asked = str(Design.read(str(asked)))
         if asked is not None and asked != value:
             raise KilterError(f"{name} is {asked}, and that of the adapter that is continued {value}; leave it out.")
-    if options.adapter_targets is not None:
-        raise KilterError("adapter_targets are settled for an adapter that is continued; leave them out.")
+    for name in ("adapter_targets", "design_budget"):
+        if getattr(options, name) is not None:
+            verb, them = ("are", "them") if name == "adapter_targets" else ("is", "it")
+            raise KilterError(f"{name} {verb} settled for an adapter that is continued; leave {them} out.")
 
 
 def kind_of(model: Any) -> Kind | None:
     """Return the kind of the adapter that a model has, None for one without (or of a kind that is not ours)."""
+    if isinstance(model, Designed):
+        return "design"
     config = getattr(model, "active_peft_config", None)
     if config is None:
         return None

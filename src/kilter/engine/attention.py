@@ -8,6 +8,7 @@ A model is put on it by `model.set_attn_implementation("kilter")` (scorer.py doe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -38,15 +39,23 @@ def attention(
     attention_mask: Tensor | None,
     *,
     layout: Layout | None = None,
+    front: Mapping[int, tuple[Tensor, Tensor]] | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     **rest: Any,
 ) -> tuple[Tensor, None]:
-    """Return [1, T, H, D] for query [1, H, T, D], key and value [1, Hkv, T, D]. Dropout is not applied."""
+    """Return [1, T, H, D] for query [1, H, T, D], key and value [1, Hkv, T, D]. Dropout is not applied.
+
+    Without a layout, n rows [n, H, T, D] as in any model; `front` then holds for layers the keys and values [Hkv, V, D]
+    of places before every row.
+    """
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     if layout is None:
+        if front is not None and module.layer_idx in front:
+            first = front[module.layer_idx]  # type: ignore[index]
+            key, value, attention_mask = _behind(first, query, key, value, attention_mask, sliding_window)
         if softcap is None and s_aux is None:
             return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
         if attention_mask is None:
@@ -59,6 +68,8 @@ def attention(
     kind = _compute_dtype(value)
     parts = [query[0], key[0], value[0]]
     if layout.front is not None:
+        layout = layout.at(module.layer_idx)  # type: ignore[arg-type]
+    if layout.front is not None and layout.ahead:
         first = layout.front[module.layer_idx]  # type: ignore[index]
         parts[1:] = [torch.cat((new.to(old.dtype), old), dim=1) for new, old in zip(first, parts[1:], strict=True)]
     flat = [x.transpose(0, 1).to(kind) for x in parts]
@@ -72,6 +83,28 @@ def attention(
         results.append(_attend(q, k, v, call, scale, sliding_window, softcap, s_aux).to(query.dtype).flatten(0, 1))
     joined = results[0] if len(results) == 1 else torch.cat(results)
     return (joined if plan.order is None else _take(joined, plan.order))[None], None
+
+
+def _behind(
+    first: tuple[Tensor, Tensor],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    window: int | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return keys and values [n, Hkv, V + Lk, D] behind V places that come `first`, and a mask [n, 1, Lq, V + Lk]."""
+    rows, length, seen, ahead = len(query), query.shape[-2], key.shape[-2], first[0].shape[1]
+    if mask is None:
+        mask = torch.ones(1, 1, length, seen, dtype=torch.bool, device=query.device).tril(seen - length)
+    queries, places = (torch.arange(n, device=query.device) for n in (length, ahead))
+    behind = (seen - length + queries)[:, None] + ahead - places
+    sees = torch.ones_like(behind, dtype=torch.bool) if window is None else behind < window
+    if mask.dtype != torch.bool:
+        sees = torch.zeros(sees.shape, dtype=mask.dtype, device=mask.device).masked_fill_(~sees, -torch.inf)
+    mask = torch.cat((sees.expand(*mask.shape[:2], -1, -1), mask[..., :seen]), dim=-1)
+    keys, values = (new.to(old.dtype).expand(rows, -1, -1, -1) for new, old in zip(first, (key, value), strict=True))
+    return torch.cat((keys, key), dim=2), torch.cat((values, value), dim=2), mask
 
 
 def _compute_dtype(value: Tensor) -> torch.dtype:

@@ -103,7 +103,8 @@ class Layout:
     """A forest of segments over `length` tokens. Segments stand in the row in their order, without gaps.
 
     `watch`, where it is a list, is told the sliding window of every layer that asks for attention (a trial of a model).
-    `front` holds for every layer keys and values [Hkv, ahead, D] of places before the row that every token sees.
+    `front` holds for layers keys and values [Hkv, ahead, D] of places before the row that every token sees. A layer
+    that has none, or not `ahead` of them, has a layout of its own (`at`).
     """
 
     segments: tuple[Segment, ...]
@@ -113,6 +114,7 @@ class Layout:
     front: Mapping[int, tuple[Tensor, Tensor]] | None = None
     _plans: dict[torch.device, Plan] = field(default_factory=dict, repr=False)
     _ranges: dict[torch.device, Ranges] = field(default_factory=dict, repr=False)
+    _others: dict[int, Layout] = field(default_factory=dict, repr=False)
 
     def below_root(self, count: int) -> Layout:
         """Return the layout of a row with `count` tokens more at its beginning, a root above all of this one's."""
@@ -120,8 +122,18 @@ class Layout:
         return Layout((Segment(0, count, -1), *shifted), self.length + count, self.watch)
 
     def behind(self, front: Mapping[int, tuple[Tensor, Tensor]], count: int) -> Layout:
-        """Return the layout of the same row behind `count` places that have keys and values only."""
+        """Return the layout of the same row behind `count` places (the most of any layer) of keys and values only."""
         return Layout(self.segments, self.length, self.watch, count, front)
+
+    def at(self, layer: int) -> Layout:
+        """Return the layout as it is for the layer of this number, with as many places before it as that has."""
+        front = self.front or {}
+        count = front[layer][0].shape[1] if layer in front else 0
+        if count == self.ahead:
+            return self
+        if count not in self._others:
+            self._others[count] = Layout(self.segments, self.length, self.watch, count, self.front)
+        return self._others[count]
 
     def plan(self, device: torch.device) -> Plan:
         """Return the attention calls with their indices on `device`; worked out once."""

@@ -35,7 +35,8 @@ GROWTH = 32  # slots are widened by at least so many tokens at a time
 class Slots:
     """`rows` slots for the keys and values of `model`. Use within `attached(model)`.
 
-    The virtual tokens of an adapter stand at the left of every slot, once and for all. Lengths are without them.
+    The virtual tokens of an adapter stand at the left of every slot, once and for all, and in layers that have fewer of
+    them than others right before the sequence. Lengths are without them.
     """
 
     def __init__(self, model: Any, rows: int, *, shared: bool = False) -> None:
@@ -49,22 +50,22 @@ class Slots:
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
         self._column = self.lengths  # where in its slot a row's new token goes
         self._places: dict[int, Tensor] = {}  # the same in slots that are one long row, for so many heads
-        self._biases: dict[int | None, Tensor] = {}
+        self._biases: dict[tuple[int | None, int], Tensor] = {}
         self._reading: Front | None = None
         # A mask of four dimensions is taken as ready by every architecture; the attention function does not look at it.
         self._ready = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=device)
-        self.ahead = 0
+        self.ahead = self._shift = 0  # places at the left of a slot, and how many of them count for positions
         self._front: Front = {}
         if (before := virtual(model)) is not None:
             self._front = before.front or self._read(below(model), **before.alone())
-            self.ahead = before.count
+            self.ahead, self._shift = before.ahead, before.count
 
     def prefill(self, model: Any, prompts: Sequence[Sequence[int]]) -> Prefix:
         """Put `prompts` (none empty) through the model once, side by side."""
         batch = collate([Tree(prompt, [], []) for prompt in prompts]).to(self.device)
         layout = batch.layout.behind(self._front, self.ahead) if self.ahead else batch.layout
         layers = self._read(
-            model, input_ids=batch.tokens[None], position_ids=batch.positions[None] + self.ahead, layout=layout
+            model, input_ids=batch.tokens[None], position_ids=batch.positions[None] + self._shift, layout=layout
         )
         return Prefix(layers, [(segment.start, segment.length) for segment in batch.layout.segments])
 
@@ -103,7 +104,7 @@ class Slots:
         self._places.clear()
         logits = model(
             input_ids=tokens[:, None],
-            position_ids=self.lengths[:, None],
+            position_ids=(lengths + self._shift)[:, None],
             attention_mask=self._ready,
             use_cache=False,
             slots=self,
@@ -169,9 +170,9 @@ class Slots:
         """Return the slots of a layer; the first keys and values [Hkv, T, D] that come tell their shape."""
         if layer not in self.layers:
             pair = tuple(x.new_zeros(self.rows, x.shape[0], self.capacity, x.shape[2]) for x in (key, value))
-            if self.ahead:
+            if layer in self._front:
                 for slots, first in zip(pair, self._front[layer], strict=True):
-                    slots[:, :, : self.ahead] = first
+                    slots[:, :, self.ahead - first.shape[1] : self.ahead] = first
             self.layers[layer] = (pair[0], pair[1])
         return self.layers[layer]
 
@@ -192,7 +193,7 @@ class Slots:
         scores = scores.float().mul_(width**-0.5 if scale is None else scale)
         if softcap is not None:
             scores = torch.tanh(scores / softcap) * softcap
-        scores = scores.add_(self._bias(rest.get("sliding_window"))[:, None])
+        scores = scores.add_(self._bias(rest.get("sliding_window"), layer)[:, None])
         if sinks is not None:
             column = sinks.float().view(1, heads, 1).expand(rows, heads, 1)
             scores = torch.cat((scores, column), dim=-1)
@@ -203,11 +204,12 @@ class Slots:
             out = out + shelf.read(weights[..., own : own + shelf.width], layer)[:, None]
         return out
 
-    def _bias(self, window: int | None) -> Tensor:
+    def _bias(self, window: int | None, layer: int) -> Tensor:
         """Return [rows, capacity (+ the shelf's width)]: 0 for keys that a slot's new token sees, else -inf."""
-        if window not in self._biases:
+        empty = self.ahead - (self._front[layer][0].shape[1] if layer in self._front else 0)
+        if (window, empty) not in self._biases:
             column = torch.arange(self.capacity, device=self.device)
-            hidden = column > self._column[:, None]
+            hidden = (column > self._column[:, None]) | (column < empty)
             earliest = None if window is None else (self.lengths - window + 1)[:, None]
             if earliest is not None:
                 # What stands behind the virtual tokens comes behind the shelf's, too.
@@ -216,8 +218,8 @@ class Slots:
             bias = torch.zeros(hidden.shape, device=self.device).masked_fill_(hidden, -torch.inf)
             if self.shelf is not None and self.shelf.width:
                 bias = torch.cat((bias, self.shelf.bias(None if earliest is None else earliest - self.ahead)), dim=-1)
-            self._biases[window] = bias
-        return self._biases[window]
+            self._biases[window, empty] = bias
+        return self._biases[window, empty]
 
 
 @contextmanager

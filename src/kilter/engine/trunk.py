@@ -19,6 +19,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from kilter.engine.adapters import dropouts
 from kilter.engine.attention import NAME
 from kilter.engine.batch import Ragged, Tree, collate
+from kilter.engine.designed import Designed
 from kilter.engine.virtual import has_front, virtual
 from kilter.errors import KilterError
 
@@ -51,6 +52,8 @@ class Trunk(nn.Module):
             self.ragged = not obstacle
             if obstacle:
                 name = type(self._plain).__name__
+                if isinstance(model, Designed) and has_front(model):
+                    raise KilterError(f"{name} takes no prefix of a design: {obstacle}; leave P out of the design.")
                 warnings.warn(f"{name} is trained with padding, which is slower: {obstacle}.", stacklevel=3)
         if self.ragged:
             self._plain.set_attn_implementation(NAME)

@@ -3,7 +3,8 @@
 Prompt tuning (Lester et al. 2021) learns embeddings of V tokens that no vocabulary has: they are a root above all trees
 of the row, and go through the layers once for all of them. Prefix tuning (Li & Liang 2021) learns the keys and values
 that V such tokens would have in every layer: the row stays as it is, and every query sees them too. Either way a
-token's place in its sequence counts the V before it, as it does in peft's own forward.
+token's place in its sequence counts the V before it, as it does in peft's own forward. The prefixes of a design
+(designed.py) stand before some layers only, each as long as it likes, and count for no places.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from transformers import Cache
 
 from kilter.engine.batch import Ragged
+from kilter.engine.designed import Designed
 from kilter.engine.layout import Layout, Segment
 
 # By layer, keys and values [Hkv, V, D].
@@ -24,11 +26,19 @@ Front = dict[int, tuple[Tensor, Tensor]]
 
 @dataclass(slots=True)
 class Virtual:
-    """The `count` virtual tokens of a model, differentiable: `embedded` [count, H], or a `front` for every layer."""
+    """What stands before every sequence of a model, differentiable: `embedded` [count, H], or a `front` for layers.
+
+    `count` are the places that it takes in a sequence.
+    """
 
     count: int
     embedded: Tensor | None
     front: Front | None
+
+    @property
+    def ahead(self) -> int:
+        """The most keys and values that a layer has before every sequence."""
+        return self.count if self.front is None else max(keys.shape[1] for keys, _ in self.front.values())
 
     def lay(self, plain: Any, batch: Ragged) -> dict[str, Any]:
         """Return what the trunk of `plain` is called with to run `batch` behind the virtual tokens."""
@@ -36,7 +46,7 @@ class Virtual:
             return {
                 "input_ids": batch.tokens[None],
                 "position_ids": batch.positions[None] + self.count,
-                "layout": batch.layout.behind(self.front, self.count),
+                "layout": batch.layout.behind(self.front, self.ahead),
             }
         assert self.embedded is not None
         embedded = plain.get_input_embeddings()(batch.tokens)
@@ -56,10 +66,13 @@ class Virtual:
 
 
 def virtual(model: Any) -> Virtual | None:
-    """Return the virtual tokens of a PEFT model as its weights are now; None where it has none, or has them off.
+    """Return what stands before every sequence of a model with an adapter, as its weights are now; None where nothing.
 
     Raises ValueError where a layer does not keep as many keys as there are virtual tokens (a short sliding window).
     """
+    if isinstance(model, Designed):
+        own = model.front()
+        return None if own is None else Virtual(0, None, own)
     count = count_virtual(model)
     if not count:
         return None
@@ -79,6 +92,8 @@ def rows(model: Any, plain: Any, tokens: Tensor, seen: Tensor) -> dict[str, Any]
     For prompt tuning the trunk then answers for V places more, at the left.
     """
     count = count_virtual(model)
+    if isinstance(model, Designed) and has_front(model):
+        return {"input_ids": tokens, "attention_mask": seen, "front": model.front()}
     if not count:
         return {"input_ids": tokens, "attention_mask": seen}
     given = model.get_prompt(batch_size=len(tokens))
@@ -98,7 +113,9 @@ def count_virtual(model: Any) -> int:
 
 
 def has_front(model: Any) -> bool:
-    """Whether the virtual tokens of `model` are keys and values of its layers."""
+    """Whether keys and values of its layers stand before every sequence of `model`."""
+    if isinstance(model, Designed):
+        return model.front() is not None
     return count_virtual(model) > 0 and model.active_peft_config.peft_type == "PREFIX_TUNING"
 
 
