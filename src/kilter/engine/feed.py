@@ -58,7 +58,7 @@ class Sampling(Protocol):
         """Take what is lent, once, before the first step."""
 
     def __call__(self, step: int) -> Sequence[Tree]:
-        """Return the trees of a step; called once for each step that is taken, in order."""
+        """Return the trees of a step, none where it is to be skipped; called once for each step, in order."""
         ...
 
     def fresh(self, step: int) -> bool:
@@ -75,6 +75,10 @@ class Sampling(Protocol):
 
     def settings(self) -> dict[str, Any]:
         """Return by name, as JSON can hold it, what the source was told."""
+        ...
+
+    def notes(self) -> list[str]:
+        """Return sentences on what was left out, once the last step is taken."""
         ...
 
 
@@ -120,10 +124,13 @@ class Feed:
         return 0 if callable(self.source) else math.ceil(len(self.source) / self.batch_size)
 
     def __call__(self, step: int) -> tuple[list[int], list[Tree]]:
-        """Return the trees of a step and their numbers in the whole (of made ones: in the step)."""
+        """Return the trees of a step and their numbers in the whole (of made ones: in the step).
+
+        There are none only where a source that samples has nothing to learn from at this step.
+        """
         if callable(self.source):
             made = list(self.source(step))
-            if not made:
+            if not made and not self.sampling:
                 raise KilterError(f"The source made nothing to learn from for step {step + 1}; look at what it keeps.")
             return list(range(len(made))), made
         epoch, part = divmod(step, math.ceil(len(self.source) / self.batch_size))

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ Objective = Callable[..., Loss]
 class TrainResult:
     """A finished run: the loss of every step (nats, as the objective weighs), tokens computed, seconds, peak bytes.
 
-    `notes` are sentences on what was left out or cut; `kept` where the run was finished before and nothing was trained.
+    Steps with nothing to learn from were skipped and have no loss. `notes` are sentences on what was left out or cut;
+    `kept` where the run was finished before and nothing was trained.
     """
 
     out: Path
@@ -126,8 +127,7 @@ def train(
         loop = _Loop(model, feed, objective, options, out, reference, mark, critic, critic_share, entropy)
         try:
             with in_company() if loop.accelerator.num_processes > 1 else nullcontext():
-                result = loop.run(tokenizer, {"notes": list(notes), "mark": mark, "options": settings})
-            return replace(result, notes=list(notes))
+                return loop.run(tokenizer, notes, {"mark": mark, "options": settings})
         finally:
             loop.release()
 
@@ -197,6 +197,7 @@ class _Loop:
         self.started = time.perf_counter()
         self.prepared = self.accelerator.prepare(self.scorer)
         self.parameters = [p for p in self.scorer.parameters() if p.requires_grad]
+        self.skipped = 0  # steps since the last line that had nothing to learn from
         self.meter = Meter(partial(self.accelerator.reduce, reduction="sum"), self.device)
 
     @property
@@ -221,7 +222,7 @@ class _Loop:
         if self.log is not None:
             self.log.say(words)
 
-    def run(self, tokenizer: Any | None, facts: dict[str, Any]) -> TrainResult:
+    def run(self, tokenizer: Any | None, notes: Sequence[str], facts: dict[str, Any]) -> TrainResult:
         """Take the steps that are left and write what the run leaves; `facts` go into training.json as well."""
         main, total, options = self.accelerator.is_main_process, self.feed.total, self.options
         metrics, every = self.out / METRICS, options.checkpoint_every
@@ -242,7 +243,10 @@ class _Loop:
                 if wish.stop and self.done < total:
                     raise KeyboardInterrupt
         memory = peak_memory(self.device)
-        result = TrainResult(self.out, metrics, total, self.losses, self.tokens, self.seconds, memory)
+        said = self.feed.sampling.notes() if self.feed.sampling else []
+        if not self.losses:
+            raise KilterError(f"No step was taken: {' '.join(said)}")
+        result = TrainResult(self.out, metrics, total, self.losses, self.tokens, self.seconds, memory, [*notes, *said])
         self.release()
         if main:
             told = {key: value for key, value in asdict(result).items() if key not in ("out", "metrics", "kept")}
@@ -260,6 +264,9 @@ class _Loop:
         options, world, rank = self.options, self.accelerator.num_processes, self.accelerator.process_index
         torch.manual_seed((options.seed * 1_000_003 + step) * 1009 + rank)
         numbers, trees = self.feed(step)
+        if not trees:
+            self.skipped += 1
+            return
         costs = [len(tree) for tree in trees]
         hands = deal(costs, world, options.micro_tokens)[rank]
         told = self._survey(numbers, trees) if self.asks.survey else {}
@@ -348,23 +355,26 @@ class _Loop:
 
     def _log(self, log: Log, tokenizer: Any | None) -> None:
         """Bring the numbers over, stop where they are past their bounds, and write a line."""
-        first = len(self.losses)
         losses, norms, means = self.meter.read()
-        beginning = (self.losses or losses)[0]
+        first = self.done - len(losses) - self.skipped
         told = options_told(self.objective)[1]
-        if why := bounds.trouble(first, losses, norms, means, beginning, self.options, told):
+        if losses and (
+            why := bounds.trouble(first, losses, norms, means, (self.losses or losses)[0], self.options, told)
+        ):
             raise self._stopped(why, tokenizer)
         self.losses += losses
         each = self.feed.steps_an_epoch
         line = {
             "step": self.done,
             "epoch": round(self.done / each, 4) if each else 0,
-            "loss": sum(losses) / len(losses),
+            **({"loss": sum(losses) / len(losses)} if losses else {}),
             "lr": self._rate(self.done - 1),
-            "grad_norm": sum(norms) / len(norms),
+            **({"grad_norm": sum(norms) / len(norms)} if norms else {}),
             "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
+            **({"skipped": self.skipped} if self.skipped else {}),
         }
+        self.skipped = 0
         told = self.feed.sampling.told() if self.feed.sampling else {}
         log.write(line | means | told, self.tokens / max(self.seconds, 1e-9))
 

@@ -44,13 +44,16 @@ class Meter:
         self._steps.append((numerator, weight, norm))
 
     def read(self) -> tuple[list[float], list[float], dict[str, float]]:
-        """Return losses and gradient norms of the steps gathered, and the metrics' means over them; forget them."""
+        """Return losses and gradient norms of the steps gathered, and the metrics' means over them; forget them.
+
+        Where all steps were skipped there are none.
+        """
         names = sorted(self._sums)
         flat = [x.float().reshape(()) for step in self._steps for x in step]
         sums = [self._sums[name].float() for name in names]
         counts = torch.tensor([float(self._counts[name]) for name in names], device=self._device)
         together = self._reduce(torch.cat((torch.stack(sums), counts))) if names else counts
-        numbers = torch.cat((torch.stack(flat), together)).tolist()
+        numbers = torch.cat((torch.stack(flat), together)).tolist() if flat else []
         losses = [numbers[i] / (numbers[i + 1] or 1.0) for i in range(0, len(flat), 3)]
         norms = [numbers[i] for i in range(2, len(flat), 3)]
         rest = numbers[len(flat) :]
@@ -104,7 +107,8 @@ class Log:
     def write(self, line: dict[str, Any], speed: float) -> None:
         """Add a line; `speed` in tokens a second is shown beside the bar."""
         if self._metrics:
-            self._bar.update(self._task, note=f"{speed:,.0f} tokens/s, loss {line['loss']:.4f}")
+            loss = f", loss {line['loss']:.4f}" if "loss" in line else ""
+            self._bar.update(self._task, note=f"{speed:,.0f} tokens/s{loss}")
             self._metrics.append(line)
 
 

@@ -12,7 +12,7 @@ from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
 from kilter.engine.loop import Loss
 from kilter.engine.template import prompt_ids
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.feedback.named import named
 from kilter.feedback.numbers import check
 from kilter.records import Group, Prompt, Record
@@ -21,6 +21,7 @@ from kilter.training import prompt_values
 from kilter.training.objective import learns_from
 from kilter.training.pairwise import log_ratio
 from kilter.training.sampled import answers, judged
+from kilter.training.unrewarded import rewarded
 
 LONGEST = 512  # tokens of a prompt that its value is told from, the last ones
 
@@ -45,12 +46,14 @@ def advantages(
     ids = [row[-LONGEST:] for row in prompt_ids(tokenizer, [group.prompt for group in groups])]
     states = prompt_values.hidden(model, ids)
     orders = [group.order() or [] for group in groups]
+    said: list[str] = []
     if feedback is None:
         asked, earned = list(range(len(groups))), [sum(order) / len(order) for order in orders]
     else:
         asked = random.Random(seed).sample(range(len(groups)), max(1, round(validation * len(groups))))
         prompts = [Prompt(groups[i].prompt, groups[i].id, meta=groups[i].meta) for i in asked]
-        earned = _earned(model, tokenizer, prompts, feedback, max_tokens, seed)
+        places, earned, said = _earned(model, tokenizer, prompts, feedback, max_tokens, seed)
+        asked = [asked[at] for at in places]
     head = prompt_values.fit([states[i] for i in asked], earned, steps=value_steps, seed=seed)
     values = prompt_values.told(head, states).tolist()
     kept: list[Record] = []
@@ -63,7 +66,7 @@ def advantages(
         raise KilterError(
             f"None of {total} responses is better than what the model earns on its prompt by itself; give better ones."
         )
-    notes = [f"{total - len(kept)} of {total} responses are no better than the model's own and are left out."]
+    notes = [*said, f"{total - len(kept)} of {total} responses are no better than the model's own and are left out."]
     if sampling == "priority":
         weights = [record.scores[0] for record in kept if isinstance(record, Group) and record.scores]
         kept = random.Random(seed).choices(kept, weights, k=len(kept))
@@ -72,12 +75,14 @@ def advantages(
 
 def _earned(
     model: Any, tokenizer: Any, prompts: list[Prompt], feedback: Any, max_tokens: int, seed: int
-) -> list[float]:
-    """Return what the model's own response to each prompt is rewarded with."""
+) -> tuple[list[int], list[float], list[str]]:
+    """Return what the model's own responses are rewarded with, the places of their prompts, and what was left out."""
     judge = named(feedback)
     check(judge, prompts)
     told: dict[str, Any] = {"n": 1, "max_tokens": max_tokens, "temperature": 1.0, "seed": seed}
-    return [row[0] for row in judged(judge, prompts, answers(model, tokenizer, prompts, **told))]
+    found = judged(judge, prompts, answers(model, tokenizer, prompts, **told))
+    places, said = rewarded(found, judge)
+    return places, [row[0] for row in found if not isinstance(row, SetAside)], said
 
 
 @method("a-lol", wing="training", paper="arXiv:2305.14718", survey="S1 §4.3.1", aliases=("alol",))

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from kilter import formats
 from kilter.engine.loop import LoopOptions, TrainResult
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.feedback.named import named
 from kilter.feedback.numbers import check
 from kilter.models.load import load_weights
@@ -20,6 +20,7 @@ from kilter.records import Demonstration, Message, Prompt
 from kilter.registry import Count, method
 from kilter.training.course import Task, takes_its_course
 from kilter.training.sampled import answers, judged
+from kilter.training.unrewarded import rewarded
 
 
 def kl(n: int) -> float:
@@ -86,14 +87,22 @@ def best_of_n(
         texts = answers(
             weights, tokenizer, prompts, n=n, max_tokens=max_tokens, temperature=temperature, seed=given["seed"]
         )
-        rewards = judged(judge, prompts, texts)
+        found = judged(judge, prompts, texts)
+        places, said = rewarded(found, judge)
+        rewards = [row for row in found if not isinstance(row, SetAside)]
+        prompts, texts = [prompts[at] for at in places], [texts[at] for at in places]
         true = None if truth is None else judged(truth, prompts, texts)
+        if truth is not None and true is not None:
+            said += rewarded(true, truth)[1]
+        task.notes.extend(said)
+        task.say(said)
         table.unlink(missing_ok=True)
         for k in range(1, n + 1):
             mean = sum(best_of(row, k) for row in rewards) / len(rewards)
             line = {"n": k, "reward": mean, "kl": kl(k)}
             if true is not None:
-                line["gold"] = sum(best_of(row, k, own) for row, own in zip(rewards, true, strict=True)) / len(rewards)
+                pairs = [(a, b) for a, b in zip(rewards, true, strict=True) if not isinstance(b, SetAside)]
+                line["gold"] = sum(best_of(row, k, own) for row, own in pairs) / len(pairs)
             Metrics(table).append(line)
         best: list[Any] = []
         for prompt, said, row in zip(prompts, texts, rewards, strict=True):

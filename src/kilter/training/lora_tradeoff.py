@@ -18,7 +18,7 @@ from kilter.engine.loop import LoopOptions, TrainResult
 from kilter.engine.reference import score
 from kilter.engine.scorer import Scorer
 from kilter.engine.virtual import room
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.feedback.named import named
 from kilter.feedback.numbers import check
 from kilter.files import write_json
@@ -29,6 +29,7 @@ from kilter.records import Demonstration, Prompt, Record
 from kilter.registry import Amount, Count, method
 from kilter.training.course import Task, takes_its_course
 from kilter.training.sampled import answers, judged
+from kilter.training.unrewarded import rewarded
 
 TABLE = "tradeoff.json"
 BASE, FULL, ADAPTER = "base", "full", "adapter"
@@ -134,7 +135,7 @@ def lora_tradeoff(
         tokens += done.tokens
         write_json(task.out / TABLE, {"runs": rows, "compared": compared(rows)})
     best = min((row for row in rows if row["way"] != BASE), key=lambda row: row["loss"])
-    said = [_sentence(line) for line in compared(rows)]
+    said = [*measure.notes, *(_sentence(line) for line in compared(rows))]
     task.notes.extend(said)
     task.say(said)
     weights, tokenizer = load_weights(str(task.out / best["run"]), torch.float32)
@@ -185,6 +186,7 @@ class _Measure:
     ) -> None:
         self.apart, self.further, self.given, self.max_tokens = apart, further, given, max_tokens
         self.feedback = None if feedback is None else named(feedback)
+        self.notes: list[str] = []
         asked = [ask(record, Losses()) for record in apart if isinstance(record, Demonstration)]
         self.prompts: list[Prompt] = [prompt for prompt in asked if prompt is not None]
         if self.feedback is not None:
@@ -200,7 +202,9 @@ class _Measure:
             row["further_loss"] = self._loss(weights, tokenizer, self.further, device)
         if self.feedback is not None:
             how = {"n": 1, "max_tokens": self.max_tokens, "temperature": 0.0, "seed": self.given["seed"]}
-            rewards = judged(self.feedback, self.prompts, answers(weights, tokenizer, self.prompts, **how))
+            found = judged(self.feedback, self.prompts, answers(weights, tokenizer, self.prompts, **how))
+            self.notes += [f"{model}: {said}" for said in rewarded(found, self.feedback)[1]]
+            rewards = [row for row in found if not isinstance(row, SetAside)]
             row["reward"] = sum(map(sum, rewards)) / len(rewards)
         return row
 

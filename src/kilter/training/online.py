@@ -6,13 +6,15 @@ sampled are the sampler's own, of the very distribution it drew from; no forward
 `updates` passes over the responses are taken, in one step each or in `minibatches`.
 
 What is not known of the responses here, an advantage, a reward shaped by a critic, is worked out by the method: in its
-objective, or once for a phase in what it gave to `learns_online`.
+objective, or once for a phase in what it gave to `learns_online`. A prompt of which the feedback cannot say anything
+is left out of its phase; a phase in which that are all is skipped, and three of them in a row end the run.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -30,19 +32,20 @@ from kilter.engine.plain import obstacle
 from kilter.engine.reference import score
 from kilter.engine.sampler import Completion, sample
 from kilter.engine.template import end_ids, prompt_ids
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.feedback.named import named
 from kilter.feedback.numbers import check
 from kilter.feedback.protocol import Feedback
 from kilter.models.local import generation_ends
 from kilter.records import Prompt
 from kilter.store import fingerprint
-from kilter.training import rollouts
+from kilter.training import rollouts, unrewarded
 from kilter.training.objective import Online
 from kilter.training.rollouts import Rollout
 from kilter.training.sampled import judged, texts_of
 
 ROWS = 256  # sequences that grow at a time
+MEASURED = "gold"  # the judge that nothing is learned from
 
 
 class OnlineOptions(BaseModel):
@@ -143,13 +146,20 @@ class OnlineSource:
         """Return the options, and those of what completes a rollout."""
         return {**self.options.model_dump(), **(self.shaped_by or {})}
 
+    def notes(self) -> list[str]:
+        """Return sentences on the prompts that were left out so far."""
+        return unrewarded.notes(self._rollout, self._phase + 1, self.prompts_a_phase)
+
     def __call__(self, step: int) -> list[Tree]:
-        """Return the trees of `step`; its phase's are sampled, or read if they were sampled before a run stopped."""
+        """Return the trees of `step`, none where no prompt of its phase was rewarded.
+
+        Those of a phase are sampled, or read if they were sampled before a run stopped.
+        """
         phase, within = divmod(step, self.steps_a_phase)
         if phase != self._phase:
             self._rollout, self._phase = self._of(phase), phase
         trees, parts = self._rollout.trees, self.options.minibatches
-        if parts == 1:
+        if parts == 1 or not trees:
             return trees
         update, part = divmod(within, parts)
         order = np.random.default_rng([self.seed, phase, update]).permutation(len(trees))
@@ -199,19 +209,23 @@ class OnlineSource:
         world, rank = rig.accelerator.num_processes, rig.accelerator.process_index
         chosen = self._chosen(phase)
         mine = list(range(rank, len(chosen), world))
-        trees = self._answered(phase, [chosen[place] for place in mine], mine)
+        answered = self._answered(phase, [chosen[place] for place in mine], mine)
         if rig.critic is not None:
+            trees = [tree for tree in answered if isinstance(tree, Tree)]
             values = score(rig.critic, trees, rig.micro_tokens, rig.accelerator.device)
             for tree, numbers in zip(trees, values, strict=True):
                 sizes = [sum(mask) for mask in tree.masks]
                 tree.info["values"] = [part.numpy() for part in numbers.split(sizes)]
         if world > 1:
-            found = gather_object(list(zip(mine, trees, strict=True)))
-            trees = [tree for _, tree in sorted(found, key=lambda pair: pair[0])]
+            found = gather_object(list(zip(mine, answered, strict=True)))
+            answered = [tree for _, tree in sorted(found, key=lambda pair: pair[0])]
+        rollout.trees = [tree for tree in answered if isinstance(tree, Tree)]
+        unrewarded.count(rollout, [tree for tree in answered if not isinstance(tree, Tree)])
+        if not rollout.trees:
+            return rollout
         if rig.reference is not None:
-            rig.reference(trees, phase)
-        rollout.trees = trees
-        rollout.told = rollouts.summary(rollout, [*self.judges])
+            rig.reference(rollout.trees, phase)
+        rollout.told |= rollouts.summary(rollout, [*self.judges])
         if self.shape is not None:
             self.shape(rollout)
         return rollout
@@ -227,8 +241,11 @@ class OnlineSource:
             found.append(order[at])
         return found
 
-    def _answered(self, phase: int, chosen: Sequence[int], places: Sequence[int]) -> list[Tree]:
-        """Return a tree for each of the prompts `chosen`, sampled and rewarded; `places` are theirs in the phase."""
+    def _answered(self, phase: int, chosen: Sequence[int], places: Sequence[int]) -> list[Tree | tuple[str, str]]:
+        """Return a tree for each of the prompts `chosen`, sampled and rewarded; `places` are theirs in the phase.
+
+        Of a prompt that is not rewarded it is who did not say, and why.
+        """
         rig, o = self._attached, self.options
         total = len(chosen) * o.samples
 
@@ -254,13 +271,22 @@ class OnlineSource:
         texts = [texts_of(self.tokenizer, completions, self.ends) for completions in found]
 
         rewards = judged(self.feedback, prompts, texts, quiet=True)
-        trees = [
-            self._tree(prompt, self.ids[i], completions, scores)
+        trees: list[Tree | tuple[str, str]] = [
+            (self.feedback.name, str(scores))
+            if isinstance(scores, SetAside)
+            else self._tree(prompt, self.ids[i], completions, scores)
             for prompt, i, completions, scores in zip(prompts, chosen, found, rewards, strict=True)
         ]
         for name, judge in self.judges.items():
-            for tree, scores in zip(trees, judged(judge, prompts, texts, quiet=True), strict=True):
-                tree.info[name] = scores
+            left = [(at, tree) for at, tree in enumerate(trees) if isinstance(tree, Tree)]
+            said = judged(judge, [prompts[at] for at, _ in left], [texts[at] for at, _ in left], quiet=True)
+            for (at, tree), scores in zip(left, said, strict=True):
+                if not isinstance(scores, SetAside):
+                    tree.info[name] = scores
+                elif name == MEASURED:
+                    tree.info[name] = [math.nan] * len(texts[at])
+                else:
+                    trees[at] = (judge.name, str(scores))
         return trees
 
     def _tree(

@@ -94,8 +94,11 @@ def summary(rollout: Rollout, judges: Sequence[str] = ()) -> dict[str, float]:
         "sampled_reward": float(rewards.mean()),
         "reward_std": float(rewards.std()),
         "alike": sum(min(group) == max(group) for group in groups) / max(1, len(groups)),
-        **{name: float(rollout.flat(name).mean()) for name in judges},
     }
+    for name in judges:
+        said = rollout.flat(name)
+        known = said[~np.isnan(said)]  # what is measured alone may be missing
+        told |= {name: float(known.mean())} if known.size else {}
     if "reference" in rollout.trees[0].info:
         away = rollout.flat("behaviour").sum() - rollout.flat("reference").sum()
         told["sampled_kl"] = float(away) / max(1, int((rollout.lengths > 0).sum()))

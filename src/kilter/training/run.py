@@ -164,7 +164,10 @@ def train(
         trees = _called(offline.trees, trees, tokenizer, weights, given) if offline.trees else trees
     notes += more
     say(notes)
-    return loop.train(weights, trees, objective, settings, out, notes=notes, **kept)
+    done = loop.train(weights, trees, objective, settings, out, notes=notes, **kept)
+    if not done.kept and len(done.notes) > len(notes):
+        say(done.notes[len(notes) :])  # what was left out on the way
+    return done
 
 
 def wanted(kind: Kind) -> Want:

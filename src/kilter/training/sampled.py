@@ -14,13 +14,15 @@ from kilter import formats
 from kilter.engine.sampler import Completion, sample
 from kilter.engine.template import end_ids, prompt_ids
 from kilter.engine.virtual import room
-from kilter.errors import KilterError
+from kilter.errors import KilterError, SetAside
 from kilter.feedback.numbers import rewards
 from kilter.feedback.protocol import Feedback
 from kilter.models.drive import run, wait
 from kilter.models.load import load_weights
 from kilter.models.local import generation_ends
+from kilter.notes import tell
 from kilter.records import Group, Origin, Prompt
+from kilter.training.unrewarded import rewarded
 
 
 def answers(
@@ -50,16 +52,20 @@ def texts_of(tokenizer: Any, completions: Sequence[Completion], ends: Collection
 
 def judged(
     feedback: Feedback, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], *, quiet: bool = False
-) -> list[list[float]]:
+) -> list[list[float] | SetAside]:
     """Return what `feedback` rewards each of the `texts` with, prompt by prompt; with a bar, unless `quiet`.
 
-    Of equal texts one is judged: a policy that is sure of itself says the same many times.
+    Where it cannot say of the responses to a prompt, as a judge whose words hold no rating, why it cannot stands in the
+    place of the numbers. Of equal texts one is judged: a policy that is sure of itself says the same many times.
     """
 
-    async def one(item: tuple[Prompt, Sequence[str]]) -> list[float]:
+    async def one(item: tuple[Prompt, Sequence[str]]) -> list[float] | SetAside:
         prompt, said = item
         different = list(dict.fromkeys(said))
-        found = dict(zip(different, await rewards(feedback, prompt, different), strict=True))
+        try:
+            found = dict(zip(different, await rewards(feedback, prompt, different), strict=True))
+        except SetAside as why:
+            return why
         return [found[text] for text in said]
 
     return wait(run(list(zip(prompts, texts, strict=True)), one, label="rewards", quiet=quiet))
@@ -78,8 +84,8 @@ def compared(
     """Return responses of `model` ranked by `people`: those in `file`, where they are there, else fresh ones, kept.
 
     `noise` is how unsure people are, in units of reward; `by` is the method that asks and its paper, `shaping` what
-    `answers` takes. Prompts all of whose responses are the same, or equally good, are left out; raises KilterError
-    where that are all.
+    `answers` takes. Left out are prompts all of whose responses are the same, or equally good, or that people cannot
+    judge; raises KilterError where that are all.
     """
     if file.is_file():
         return [record for record in formats.read(file, want="groups").records if isinstance(record, Group)]
@@ -88,8 +94,11 @@ def compared(
     draw = random.Random(shaping["seed"])
     asked = [(prompt, said) for prompt, said in zip(prompts, texts, strict=True) if len(said) > 1]
     scored = judged(people, [prompt for prompt, _ in asked], [said for _, said in asked])
+    tell(rewarded(scored, people)[1])
     groups = []
     for (prompt, said), scores in zip(asked, scored, strict=True):
+        if isinstance(scores, SetAside):
+            continue
         # Of preferences by Bradley and Terry the order of rewards with Gumbel noise is the ranking (Luce).
         felt = [score - noise * math.log(-math.log(draw.random() or 1e-300)) if noise else score for score in scores]
         ranks = [sum(other > own for other in felt) for own in felt]
