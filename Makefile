@@ -45,7 +45,7 @@ $(VENV)/.docs-$(PINS): $(VENV)/.installed-$(PINS)
 	@rm -f $(VENV)/.docs-* && touch $@
 
 docs: $(VENV)/.docs-$(PINS)  ## build the documentation into site/
-	@$(BIN)/kilter methods --markdown > docs/methods.md
+	@$(BIN)/python docs/method_pages.py
 	@$(BIN)/python docs/readme_methods.py
 	$(BIN)/mkdocs build --strict --quiet
 	@echo "The documentation is in site/index.html"

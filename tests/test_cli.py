@@ -155,9 +155,12 @@ def test_methods_and_show(kilter):
     rows = json.loads(kilter("methods", "--json")[1])
     assert {"dpo", "sft"} <= {row["id"] for row in rows if row["wing"] == "training"}
     assert "dpo" in kilter("methods", "training")[1]
-    page = kilter("methods", "--markdown")[1]
-    assert "| [`dpo`](#trainingdpo) |" in page
-    assert "\n## training/dpo\n" in page
+    assert "[`dpo`](methods/training.md#dpo)" in kilter("methods", "--markdown")[1]
+    page = kilter("methods", "training", "--markdown")[1]
+    assert "\n| [`dpo`](#dpo) |" in page
+    assert "\n## dpo\n" in page
+    assert "(#options-that-training-methods-share)" in page
+    assert "\n## Options that training methods share\n" in page
     _, out, _ = kilter("show", "dpo")
     assert "beta" in out
     assert "kilter train dpo" in out

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-import typing
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,16 +18,17 @@ def enter(app: typer.Typer) -> None:
     def methods(
         wing: Annotated[str | None, typer.Argument(help="Only this wing: data, training, evaluation ...")] = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-        markdown: Annotated[bool, typer.Option("--markdown", help="Print the documentation's page.")] = False,
+        markdown: Annotated[bool, typer.Option("--markdown", help="Print the wing's page, or the index.")] = False,
     ) -> None:
         """List the methods: what there is, in which wing, from which paper."""
         from kilter import registry
+        from kilter.cli.pages import index, page
 
         rows = [_row(method) for method in registry.methods(wing)]
         if as_json:
             emit(rows)
         elif markdown:
-            print(_page(registry.methods(wing)))
+            print(page(wing) if wing else index())
         else:
             _table(
                 ["method", "wing", "paper", "what it does"],
@@ -85,6 +81,7 @@ def enter(app: typer.Typer) -> None:
 
 def _told(method: Any) -> dict[str, Any]:
     """Return all that is to be said of a method."""
+    from kilter.cli.pages import example
     from kilter.recipe.options import told
 
     options = [{**row, "default": _default(row["default"])} for row in told(method)]
@@ -93,16 +90,16 @@ def _told(method: Any) -> dict[str, Any]:
 
 
 def _show(method: Any) -> None:
-    page = _told(method)
+    told = _told(method)
     print(f"{method.wing}/{method.id}" + (f"  (also {', '.join(method.aliases)})" if method.aliases else ""))
     for label in ("paper", "survey"):
-        if page[label]:
-            print(f"{label}: {page[label]}")
-    print(f"\n{page['documentation']}\n")
-    if page["options"]:
-        rows = [[str(value) for value in row.values()] for row in page["options"]]
+        if told[label]:
+            print(f"{label}: {told[label]}")
+    print(f"\n{told['documentation']}\n")
+    if told["options"]:
+        rows = [[str(value) for value in row.values()] for row in told["options"]]
         _table(["option", "type", "default", "what it does"], rows)
-    print(f"\nExample:\n  {page['example']}")
+    print(f"\nExample:\n  {told['example']}")
 
 
 def _convert(source: str, target: Path, to: str, as_json: bool) -> None:
@@ -140,88 +137,6 @@ def _row(method: Any) -> dict[str, Any]:
 
 def _default(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | list) or value is None else str(value)
-
-
-FOR_EXAMPLE = {
-    "data": "data.jsonl", "judge": "kilter/teacher", "questions": "questions.jsonl", "rows": "rows.jsonl",
-    "student": "models/student", "trees": "trees.jsonl", "templates": "templates",
-    "labels": "positive,negative", "tokens": "1000000", "parameters": "100000000", "run": "0", "feedback": "world",
-}  # fmt: skip
-
-
-def example(method: Any) -> str:
-    """Return a command that calls the method, as one would first type it."""
-    from kilter.recipe import options
-
-    reads = {name: f" --{name} {value}" for name, value in (("model", "kilter/nano"), ("records", "records.jsonl"))}
-    given = "".join(text for name, text in reads.items() if name in method.inputs)
-    if method.wing == "training":
-        samples = "feedback" in options.names(method)
-        data = "prompts.jsonl --feedback world" if samples else "records.jsonl"
-        return f"kilter train {method.id} --model kilter/nano --data {data} --out models/{method.id}"
-    needed = [o for o in method.options.values() if o.default is inspect.Parameter.empty]
-    given += "".join(f" --{o.name.replace('_', '-')} {_for_example(o)}" for o in needed)
-    if method.wing == "data":
-        return f"kilter data {method.id}{given} --out {method.id}.jsonl"
-    return f"kilter eval {method.id}{given} --out {method.id}.json"
-
-
-def _for_example(option: Any) -> str:
-    """Return a value that a required option may have: the first of its words, or what is usual for its name."""
-    words = typing.get_args(option.type) if typing.get_origin(option.type) is typing.Literal else ()
-    return str(words[0]) if words else FOR_EXAMPLE.get(option.name, option.name)
-
-
-def _page(methods: list[Any]) -> str:
-    """The documentation's page: the table, then each method with its options and an example."""
-    from kilter.recipe.options import told
-
-    parts = ["# Methods", "", _markdown([_row(method) for method in methods])]
-    for wing in dict.fromkeys(method.wing for method in methods):
-        pages = [(method, {row["name"]: row for row in told(method)}) for method in methods if method.wing == wing]
-        shared = _shared([options for _, options in pages])
-        if shared:
-            parts += ["", f"## Options that {wing} methods share", "", *_options(shared.values())]
-        for method, options in pages:
-            text = method.documentation.partition("\nOptions:\n")[0].rstrip()
-            parts += ["", f"## {wing}/{method.id}", "", text, "", "```", example(method), "```", ""]
-            lacks = [f"`{name}`" for name in shared if name not in options]
-            common = len(lacks) < len(shared) / 2
-            own = [row for name, row in options.items() if not (common and row == shared.get(name))]
-            parts += _options(own) if own else []
-            if common:
-                but = f" but {', '.join(lacks)}" if lacks else ""
-                parts += ["", f"Also [the options that {wing} methods share](#options-that-{wing}-methods-share){but}."]
-    return "\n".join(parts)
-
-
-def _shared(pages: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the options that most methods of a wing have alike, from one dictionary of options by name a method."""
-    counts: Counter[tuple[str, ...]] = Counter(tuple(map(str, row.values())) for page in pages for row in page.values())
-    rows = {tuple(map(str, row.values())): row for page in pages for row in page.values()}
-    return {rows[key]["name"]: rows[key] for key, count in counts.items() if count > max(4, len(pages) / 2)}
-
-
-def _options(rows: Iterable[dict[str, Any]]) -> list[str]:
-    lines = ["| option | type | default | what it does |", "|---|---|---|---|"]
-    for row in rows:
-        kind = row["type"].replace("|", "\\|")
-        lines.append(f"| `{row['name']}` | {kind} | {row['default']} | {row['help']} |")
-    return lines
-
-
-def _markdown(rows: list[dict[str, Any]]) -> str:
-    def link(paper: str | None) -> str:
-        if paper and paper.startswith("arXiv:"):
-            return f"[{paper}](https://arxiv.org/abs/{paper.removeprefix('arXiv:')})"
-        return paper or ""
-
-    lines = ["| method | wing | what it does | paper | survey |", "|---|---|---|---|---|"]
-    for row in rows:
-        anchor = re.sub(r"[^a-z0-9_-]", "", row["wing"] + row["id"])
-        cells = [f"[`{row['id']}`](#{anchor})", row["wing"], row["summary"], link(row["paper"]), row["survey"] or ""]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> None:

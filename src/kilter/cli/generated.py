@@ -74,7 +74,7 @@ def enter(app: typer.Typer, name: str, rest: list[str] | None) -> None:
 
 def _enter_method(group: typer.Typer, verb: str, word: str, method: Any) -> None:
     """Enter the one method that is called, under the word it was called by (its id or an alias)."""
-    from kilter.cli.catalogue import example
+    from kilter.cli.pages import example
     from kilter.recipe.options import required, told
 
     model = flags.fixed("model", str, "A folder, hub id, server URL or kilter/nano.", metavar="M")
