@@ -32,11 +32,11 @@ def is_adapted(model: Any) -> bool:
 
 def save(model: Any, folder: Path, out: Path) -> None:
     """Write the adapter of `model` into `folder`, which will be `out`."""
-    from peft import get_peft_model_state_dict
-
     if isinstance(model, Designed):
         base, weights = model.base.name_or_path or None, model.weights()
     else:
+        from peft import get_peft_model_state_dict
+
         with adapters.quiet():
             weights = get_peft_model_state_dict(model, save_embedding_layers=False)
         config = copy.copy(model.active_peft_config)
@@ -109,8 +109,6 @@ def put_on(model: Any, folder: Path, name: str, *, train: str = "none") -> Any:
 
 def _opened(model: Any, folder: Path, *, trained: bool) -> Any:
     """Return peft's model of the base and the adapter's weights; raises ValueError where some are missing."""
-    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-
     told = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     if told.get("peft_type") == DESIGN:
         if told["version"] != VERSION:
@@ -118,6 +116,8 @@ def _opened(model: Any, folder: Path, *, trained: bool) -> Any:
         designed = Designed(model, told["design"], told["sizes"], learns=trained)
         designed.load(load_file(folder / WEIGHTS))
         return designed
+    from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+
     config = PeftConfig.from_pretrained(str(folder))
     weights = load_file(folder / WEIGHTS)
     if config.task_type != (task := adapters.task_of(model)) and task == "SEQ_CLS":

@@ -27,7 +27,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from kilter.engine import four_bits
-from kilter.engine.design import BUDGET, FOUND, Design, Sizes, fit
+from kilter.engine.design import BUDGET, FOUND, Design, Part, Sizes, fit
 from kilter.engine.designed import Designed, parts_of
 from kilter.errors import KilterError, first_line, nearest
 from kilter.store import fingerprint
@@ -161,10 +161,14 @@ def attach(model: Any, options: Any, *, steps: int, device: torch.device, bf16: 
 def planned(model: Any, options: AdapterOptions) -> tuple[Design, Sizes]:
     """Return the design that `options` ask for, with the sizes that its budget allows in `model`."""
     asked = Design.read(options.design or FOUND)
-    parts = parts_of(model, targets(model, None, QUERY_VALUE))
-    whole = sum(p.numel() for p in model.parameters())
-    budget = round((options.design_budget or BUDGET) * whole)
+    parts, budget = room_for(model, options)
     return asked, fit(asked, parts, budget)
+
+
+def room_for(model: Any, options: AdapterOptions) -> tuple[list[list[Part]], int]:
+    """Return what a design may give to each layer of `model`, and how many parameters it may have in all."""
+    whole = sum(p.numel() for p in model.parameters())
+    return parts_of(model, targets(model, None, QUERY_VALUE)), round((options.design_budget or BUDGET) * whole)
 
 
 def _wrapped(model: Any, config: Any, kind: str, device: torch.device, bf16: bool) -> Any:

@@ -20,6 +20,10 @@ from kilter.errors import KilterError
 GOOD = "last-good"  # the folder below a run's in which the last good model is kept
 
 
+class Diverged(KilterError):
+    """A run that was stopped where its numbers went out of bounds; another one may do well."""
+
+
 def trouble(
     done: int,
     losses: Sequence[float],
@@ -68,17 +72,17 @@ def stop(
     options: LoopOptions,
     *,
     writes: bool,
-) -> KilterError:
+) -> Diverged:
     """Return the error to raise, once the newest state below `out` is a checkpoint in `out`/last-good.
 
     `models` are to be saved, by the folder that each has there; `writes` says whether this process does.
     """
     state = checkpoint.find_state(out)
     if state is None:
-        return KilterError(f"{why} No state was kept yet: the last good model is the one that training started from.")
+        return Diverged(f"{why} No state was kept yet: the last good model is the one that training started from.")
     if writes:
         checkpoint.load_state(state, whole, optimizer)
         for name, model in models.items():
             checkpoint.save_model(adapters.trained(model, options), tokenizer, out / GOOD / name)
     step = checkpoint.read_facts(state)["step"]
-    return KilterError(f"{why} The last good model, of step {step}, is in {out / GOOD}.")
+    return Diverged(f"{why} The last good model, of step {step}, is in {out / GOOD}.")
