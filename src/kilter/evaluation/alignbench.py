@@ -60,8 +60,8 @@ WARM, COOL = 0.7, 0.1
 COOLED = ("数学计算", "逻辑推理", "专业能力", "中文理解", "基本任务")
 for _name, _label, _meaning in (
     ("overall", "Overall", "The mean of the parts of a benchmark, which count the same."),
-    ("language", "Chinese language", "The mean of the categories that are about language and knowledge."),
-    ("reasoning", "Chinese reasoning", "The mean of the categories that are about mathematics and logic."),
+    ("language", "Language categories", "The mean of the categories that are about language and knowledge."),
+    ("reasoning", "Reasoning categories", "The mean of the categories that are about mathematics and logic."),
 ):
     DIMENSIONS.setdefault(_name, Dimension(_name, _label, "higher", "number", _meaning))
 
