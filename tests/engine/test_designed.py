@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from kilter.engine import Scorer, adapters, collate
 from kilter.engine.adapter_files import is_adapted, put_on
+from kilter.engine.design import FOUND
 from kilter.engine.designed import PREFIX, Changed, Designed
 from kilter.engine.loop import LoopOptions, train
 from kilter.engine.plain import obstacle
@@ -173,6 +175,32 @@ def test_only_what_is_assigned_learns(tmp_path):
     assert config["sizes"][1][PREFIX] == kept["prefix.1"].shape[2]
     size = sum(p.numel() for p in before.values())
     assert sum(value.numel() for value in kept.values()) == pytest.approx(0.1 * size, rel=0.02)
+
+
+def test_the_paper_s_design_gives_each_group_its_own(tmp_path):
+    torch.manual_seed(0)
+    base = LlamaForCausalLM(LlamaConfig(**SHARED | {"num_hidden_layers": 6}))
+    model = adapters.attach(base, options(FOUND), steps=1, device=CPU, bf16=False)
+    assert (model.design, len(model.sizes)) == (FOUND, 6)
+    scorer, names = Scorer(model), {}
+    scorer(collate(pair_trees(4))).tokens.sum().backward()
+    for name, parameter in model.named_parameters():
+        # A and D come behind what begins as zeros, so that nothing reaches them at first; all else has a slope.
+        assert (parameter.grad is not None) == parameter.requires_grad == (name in model.own)
+        if name in model.own:
+            assert bool(parameter.grad.any()) == (not name.endswith("lora_a") and ".down." not in name)
+            layer = int(name.split(".")[1] if name.startswith("prefix") else name.split(".")[3])
+            names.setdefault(layer, set()).add(kind(name))
+    first, second, third, fourth = {"A", "L"}, {"A", "P"}, {"A", "P", "B"}, {"P", "B", "L"}
+    assert [names[i] for i in range(6)] == [first, second, second, third, third, fourth]
+    whole = sum(p.numel() for p in LlamaForCausalLM(base.config).parameters())
+    assert sum(p.numel() for p in model.weights().values()) == pytest.approx(0.1 * whole, rel=0.01)
+
+
+def kind(name):
+    if name.startswith("prefix"):
+        return "P"
+    return "L" if "lora" in name else "B" if name.endswith("bitfit") else "A"
 
 
 def saved_base(folder):

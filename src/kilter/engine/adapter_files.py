@@ -113,9 +113,7 @@ def _opened(model: Any, folder: Path, *, trained: bool) -> Any:
     if told.get("peft_type") == DESIGN:
         if told["version"] != VERSION:
             raise ValueError(f"its form is version {told['version']}, and this program reads version {VERSION}")
-        designed = Designed(model, told["design"], told["sizes"], learns=trained)
-        designed.load(load_file(folder / WEIGHTS))
-        return designed
+        return Designed(model, told["design"], told["sizes"], learns=trained, weights=load_file(folder / WEIGHTS))
     from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     config = PeftConfig.from_pretrained(str(folder))

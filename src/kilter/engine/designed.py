@@ -89,17 +89,27 @@ class Designed(nn.Module):
     fresh = False  # whether with the design off it is the model that training started from
     base_digest: str | None = None
 
-    def __init__(self, base: Any, design: str, sizes: Sizes, *, learns: bool = True) -> None:
-        """Put a design of these `sizes` on `base`, which is changed in place; `learns`: whether it is to be trained.
+    def __init__(
+        self,
+        base: Any,
+        design: str,
+        sizes: Sizes,
+        *,
+        learns: bool = True,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Put a design of these `sizes` on `base`, which is changed in place.
 
-        Raises ValueError for a part that the model has no place for, KilterError where its keys and values do not suit.
+        `learns`: whether it is to be trained; `weights` are those that it had, by name, where it is not a fresh one.
+        Raises ValueError where sizes or weights do not suit the model, KilterError where it can have no prefix.
         """
         super().__init__()
         base.requires_grad_(False)
         self.base, self.design, self.sizes, self.learns, self.on = base, design, sizes, learns, True
         held = {id(p) for p in base.parameters()}
         lengths = {i: own[PREFIX] for i, own in enumerate(sizes) if PREFIX in own}
-        self.prefix = nn.ParameterDict({str(i): pair for i, pair in (_begun(base, lengths) if lengths else {}).items()})
+        begun = _begun(base, lengths) if lengths and weights is None else _kept(base, lengths, weights or {})
+        self.prefix = nn.ParameterDict({str(i): nn.Parameter(pair) for i, pair in begun.items()})
         for layer, own in zip(_layers(base), sizes, strict=True):
             for name, what in _by_module(own).items():
                 parent, _, last = name.rpartition(".")
@@ -117,6 +127,8 @@ class Designed(nn.Module):
         if lengths:
             # Without a layout or a prefix this is the ordinary attention.
             base.set_attn_implementation(NAME)
+        if weights is not None:
+            self._load(weights)
         self.eval()
 
     def __getattr__(self, name: str) -> Any:
@@ -170,8 +182,7 @@ class Designed(nn.Module):
         known = dict(self.named_parameters())
         return {name: known[name].detach() for name in self.own}
 
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over the design's own weights; raise ValueError where some are missing or of another shape."""
+    def _load(self, weights: Mapping[str, Tensor]) -> None:
         known = dict(self.named_parameters())
         for name in self.own:
             if name not in weights:
@@ -207,10 +218,7 @@ def parts_of(model: Any, queries: Collection[str]) -> list[list[Part]]:
     Only shapes are looked at, so that a model without weights (on the device meta) will do. Raises KilterError where
     there is no row of layers.
     """
-    config = model.config.get_text_config()
-    asking = getattr(config, "num_attention_heads", 0)
-    heads = getattr(config, "num_key_value_heads", None) or asking
-    size = getattr(config, "head_dim", None) or config.hidden_size // max(1, asking)
+    heads, size = _heads(model)
     found = []
     for layer in _layers(model):
         parts = [Part("P", PREFIX.partition(":")[2], 0, 2 * heads * size)] if heads else []
@@ -258,7 +266,7 @@ def _by_module(own: Mapping[str, int]) -> dict[str, dict[str, Any]]:
 
 
 @torch.no_grad()
-def _begun(base: Any, lengths: Mapping[int, int]) -> dict[int, nn.Parameter]:
+def _begun(base: Any, lengths: Mapping[int, int]) -> dict[int, Tensor]:
     """Return by layer [2, Hkv, V, D]: keys and values of V tokens of the vocabulary, drawn at random."""
     table = base.get_input_embeddings().weight
     tokens = torch.randint(len(table), (1, max(lengths.values()))).to(table.device)
@@ -276,4 +284,25 @@ def _begun(base: Any, lengths: Mapping[int, int]) -> dict[int, nn.Parameter]:
                 f"A sliding window of {name} holds {pairs[i].shape[2]} tokens, and the design's prefix has {length}; "
                 "lower design_budget, or leave P out of the design."
             )
-    return {i: nn.Parameter(pairs[i][:, :, -length:].clone()) for i, length in lengths.items()}
+    return {i: pairs[i][:, :, -length:].clone() for i, length in lengths.items()}
+
+
+def _kept(base: Any, lengths: Mapping[int, int], weights: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    """Return by layer the keys and values [2, Hkv, V, D] that a prefix had, as the base computes."""
+    heads, size = _heads(base)
+    like = base.get_input_embeddings().weight
+    found = {}
+    for i, length in lengths.items():
+        shape = (2, heads, length, size)
+        if (pair := weights.get(f"prefix.{i}")) is None or pair.shape != shape:
+            raise ValueError(f"it lacks the weights prefix.{i} of the shape {list(shape)}")
+        found[i] = pair.to(like.device, like.dtype)
+    return found
+
+
+def _heads(model: Any) -> tuple[int, int]:
+    """Return how many keys a token has in a layer, and how wide one is; 0 where there is no attention."""
+    config = model.config.get_text_config()
+    asking = getattr(config, "num_attention_heads", 0)
+    heads = getattr(config, "num_key_value_heads", None) or asking
+    return heads, getattr(config, "head_dim", None) or config.hidden_size // max(1, asking)
