@@ -226,8 +226,6 @@ def test_alignbench_is_graded_by_kind_and_averaged_by_category_then_by_part(tmp_
     assert rescore(data=str(tmp_path / "r.json")).measures == found.measures
     script = rescore(data=str(tmp_path / "r.json"), parser="alignbench@1")
     assert script.measures["score"].value == 9  # what the authors' script can read of these
-    with pytest.raises(KilterError, match="leave --verdict as it is"):
-        wait(alignbench(Says(answer), questions=path, judge=judge, verdict="logprobs"))
 
 
 def test_alignbench_as_it_is_stored(tmp_path):
@@ -287,6 +285,17 @@ def test_safety_by_scenario_macro_and_micro(tmp_path):
     assert found.measures["macro"].value == pytest.approx(0.5)
     assert found.measures["attacks"].value == 0
     assert found.measures["scenarios"].value == 1
+
+
+@pytest.mark.parametrize("suite", [user252, alignbench, belle_eval, flask, sun_safety])
+def test_a_prompt_of_the_suites_own_is_read_as_text_and_has_no_examples(suite, tmp_path):
+    path = write(tmp_path / "q.jsonl", of_the_world(2))
+    with pytest.raises(KilterError, match="leave --verdict as it is"):
+        wait(suite(constant("x"), questions=path, judge=TEACHER, verdict="logprobs"))
+    found = wait(suite(constant("x"), questions=path, judge=TEACHER, shots=True, probes=0))
+    assert any("no worked examples" in note for note in found.notes)
+    pairs = wait(suite(constant("x"), questions=path, judge=TEACHER, baseline=constant("y"), shots=True, probes=0))
+    assert not any("worked examples" in note for note in pairs.notes)
 
 
 # ------------------------------------------------------------------------------------ suites with stored judgements too

@@ -107,8 +107,6 @@ def alignbench(
 async def _asked(model: Model | None, questions: str | None, way: Way) -> Evaluation:
     if model is None or questions is None:
         raise KilterError("Give a model and --questions to be judged, or --data with stored judgements.")
-    if way.verdict != "text" and way.baseline is None:
-        raise KilterError("AlignBench asks for the grades of all dimensions in one text; leave --verdict as it is.")
     items, notes = from_file(questions, way.n, way.seed)
     notes += counted(items, whole=way.n is None)
     return await run(

@@ -109,10 +109,11 @@ async def run(
     `sampling(item)` says how an item is answered, where that differs; `referenced(item)` whether the judge is shown the
     item's reference; `rate(judge, item)` how an answer is rated, where that is not by the judge's own prompt, and
     `about(item)` what the sample holds beside (its `scoring`, its `scale`). Raises KilterError where no answer has a
-    verdict.
+    verdict, and for probabilities of verdicts where answers are rated otherwise.
     """
     if way.temperature < 0 or not items:
         raise KilterError("There is nothing to ask; give a file with at least one question.")
+    notes = [*notes, *_idle(way, suite)] if rate and way.baseline is None else notes
     asked_by = judge or way.opened()
     other = Baseline(way.baseline) if way.baseline is not None else None
     probed = {item.id for item in random.Random(way.seed).sample(list(items), min(way.probes, len(items)))}
@@ -151,6 +152,13 @@ async def run(
 
     samples = await each(items, one, label=f"{suite} · {model.name}")
     return evaluated(model.name, samples, suite=suite, seed=way.seed, notes=[*notes, *remarks(model, asked_by, other)])
+
+
+def _idle(way: Way, suite: str) -> list[str]:
+    """Refuse what the prompt of a suite that has its own cannot do, and return a sentence on what it does not show."""
+    if way.verdict != "text":
+        raise KilterError(f"'{suite}' has a prompt of its own, whose answer is read as text; leave --verdict as it is.")
+    return [f"'{suite}' has a prompt of its own; it shows no worked examples (--shots)."] if way.shots else []
 
 
 def evaluated(
