@@ -73,6 +73,16 @@ def test_the_ragged_row_is_one_sequence_at_a_time(name, design, recwarn):
         assert float((scorer(collate(trees)).tokens - before).abs().max()) <= 2e-5
 
 
+def test_a_prefix_longer_than_a_window_is_seen_as_far_as_the_window_reaches():
+    model, trees = stirred(on(make("mistral"), "1-1:P,P", prefixes=(9, 3))), some_trees()
+    found, expected = Scorer(model)(collate(trees)).tokens, ordinary(model, trees)
+    assert float((found - expected).detach().abs().max()) <= 2e-5
+    first, second = slopes(found, model)
+    unseen = [not bool(first[:, :, place].any()) for place in range(9)]
+    assert unseen == [True] * 4 + [False] * 5
+    assert bool(second.any())
+
+
 def greedy(model, prompt, count):
     made, logs = [], []
     with torch.no_grad():
@@ -341,5 +351,3 @@ def test_what_a_model_has_no_place_for_is_said(tmp_path):
         train(make("mamba"), pair_trees(4), sft, options("1-1:P,P", steps=1), tmp_path / "c")
     with pytest.raises(KilterError, match="cannot be sampled with the prefixes"):
         on(make(), "1-1:P,P").generate(torch.tensor([[1, 2]]))
-    with pytest.raises(KilterError, match=r"A sliding window of .* holds 5 tokens, and the design's prefix has 9"):
-        on(make("mistral"), "1-1:P,P", prefixes=(9, 9))

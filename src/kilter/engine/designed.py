@@ -2,8 +2,8 @@
 
     A adapter   y + U silu(D y + d) + u, behind the output projections of attention and feed-forward part (Houlsby et
                 al. 2019); U and u begin as zeros
-    P prefix    learned keys and values before those of every sequence (Li & Liang 2021), in this layer; they begin as
-                those of tokens drawn at random
+    P prefix    learned keys and values before those of every sequence (Li & Liang 2021), in this layer; they begin near
+                zero, at which a trained decoder minds them least
     B BitFit    a learned addition to the bias of every linear layer, and of norms that have one (Ben Zaken et al.
                 2022); where a linear layer has no bias, as in Llama, this is one; it begins as zeros
     L LoRA      W + B A on queries and values (Hu et al. 2021), A [r, in], B [out, r]; B begins as zeros
@@ -33,6 +33,7 @@ from kilter.errors import KilterError
 # What projects back into the residual stream, by the names of the architectures.
 OUTPUTS = {"o_proj", "out_proj", "dense", "c_proj", "wo", "down_proj", "fc2", "dense_4h_to_h", "w2"}
 PREFIX = "P:prefix"
+SPREAD = 0.02  # standard deviation of the numbers that a prefix begins with
 
 
 class Changed(nn.Module):
@@ -101,14 +102,14 @@ class Designed(nn.Module):
         """Put a design of these `sizes` on `base`, which is changed in place.
 
         `learns`: whether it is to be trained; `weights` are those that it had, by name, where it is not a fresh one.
-        Raises ValueError where sizes or weights do not suit the model, KilterError where it can have no prefix.
+        Raises ValueError where sizes or weights do not suit the model.
         """
         super().__init__()
         base.requires_grad_(False)
         self.base, self.design, self.sizes, self.learns, self.on = base, design, sizes, learns, True
         held = {id(p) for p in base.parameters()}
         lengths = {i: own[PREFIX] for i, own in enumerate(sizes) if PREFIX in own}
-        begun = _begun(base, lengths) if lengths and weights is None else _kept(base, lengths, weights or {})
+        begun = _begun(base, lengths) if weights is None else _kept(base, lengths, weights)
         self.prefix = nn.ParameterDict({str(i): nn.Parameter(pair) for i, pair in begun.items()})
         for layer, own in zip(_layers(base), sizes, strict=True):
             for name, what in _by_module(own).items():
@@ -265,26 +266,12 @@ def _by_module(own: Mapping[str, int]) -> dict[str, dict[str, Any]]:
     return found
 
 
-@torch.no_grad()
 def _begun(base: Any, lengths: Mapping[int, int]) -> dict[int, Tensor]:
-    """Return by layer [2, Hkv, V, D]: keys and values of V tokens of the vocabulary, drawn at random."""
-    table = base.get_input_embeddings().weight
-    tokens = torch.randint(len(table), (1, max(lengths.values()))).to(table.device)
-    name = type(base).__name__
-    try:
-        kept = base.base_model(input_ids=tokens, use_cache=True).past_key_values.layers
-        pairs = {i: torch.stack((kept[i].keys[0], kept[i].values[0])) for i in lengths}
-    except (AttributeError, IndexError, TypeError, RuntimeError) as error:
-        raise KilterError(
-            f"{name} keeps no keys and values that a prefix could stand before; leave P out of the design."
-        ) from error
-    for i, length in lengths.items():
-        if pairs[i].shape[2] < length:
-            raise KilterError(
-                f"A sliding window of {name} holds {pairs[i].shape[2]} tokens, and the design's prefix has {length}; "
-                "lower design_budget, or leave P out of the design."
-            )
-    return {i: pairs[i][:, :, -length:].clone() for i, length in lengths.items()}
+    """Return by layer [2, Hkv, V, D]: keys and values that begin near 0, of which no query makes much."""
+    heads, size = _heads(base)
+    like = base.get_input_embeddings().weight
+    made = {i: torch.randn(2, heads, length, size) * SPREAD for i, length in lengths.items()}
+    return {i: pair.to(like.device, like.dtype) for i, pair in made.items()}
 
 
 def _kept(base: Any, lengths: Mapping[int, int], weights: Mapping[str, Tensor]) -> dict[int, Tensor]:
