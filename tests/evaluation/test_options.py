@@ -56,6 +56,8 @@ def test_the_fields_are_options_in_their_place_and_the_suite_is_given_the_whole(
     assert suite("m", judge="j") == ("m", "d", Draws(judge="j", n=7, seed=3), 3, Source())  # both have the seed
     told = suite("m", judge="j", seed=5, chat=True, data="e", n=1)
     assert told == ("m", "e", Draws(judge="j", n=1, seed=5), 5, Source(chat=True))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nn'"):
+        suite("m", judge="j", nn=1)
     assert ROW.check({"judge": "j", "n": "2"})["n"] == 2
     with pytest.raises(KilterError, match="greater than or equal to 1"):
         ROW.check({"judge": "j", "n": 0})

@@ -58,12 +58,16 @@ def spread(**defaults: Any) -> Callable[[Callable[..., Result]], Callable[..., R
                     told[field.name] = text
         needed = [p.name for p in options if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
         usual = {p.name: p.default for p in options if p.name in known and p.default is not p.empty}
+        # What has no default goes first, as the command line shows it.
+        order = sorted(options, key=lambda p: (p.kind, p.kind is p.KEYWORD_ONLY and p.default is not p.empty))
+        signature = own.replace(parameters=order)
 
         @functools.wraps(suite)
         def called(*inputs: Any, **given: Any) -> Result:
             missing = [name for name in needed if name not in given]
             if missing:
                 raise KilterError(f"The suite needs the option {missing[0]}; see `kilter show` for what it is.")
+            signature.bind(*inputs, **given)  # a TypeError for what it does not know, as of any function
             values = usual | given
             made = {
                 name: kind(**{f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values})
@@ -71,9 +75,7 @@ def spread(**defaults: Any) -> Callable[[Callable[..., Result]], Callable[..., R
             }
             return suite(*inputs, **made, **{name: value for name, value in given.items() if name in own.parameters})
 
-        # What has no default goes first, as the command line shows it.
-        order = sorted(options, key=lambda p: (p.kind, p.kind is p.KEYWORD_ONLY and p.default is not p.empty))
-        called.__signature__ = own.replace(parameters=order)  # type: ignore[attr-defined]
+        called.__signature__ = signature  # type: ignore[attr-defined]
         called.__annotations__ = {p.name: p.annotation for p in order} | {"return": hints.get("return")}
         called.__doc__ = _documented(inspect.getdoc(suite) or "", [p.name for p in options], told)
         return called
