@@ -5,6 +5,7 @@ import json
 import warnings
 
 import pytest
+from aiohttp import web
 from fake_server import FakeServer, serving
 
 from kilter.errors import KilterError, SetAside
@@ -87,6 +88,7 @@ def settled(model):
 def impatient(monkeypatch):
     monkeypatch.setattr(patience_module, "LEAST", 0.01)
     monkeypatch.setattr(patience_module, "LOOK", 0.01)
+    monkeypatch.setattr(patience_module, "COPIES", 1)
 
 
 def test_beside_what_hangs_a_copy_is_sent_and_both_are_counted(impatient):
@@ -99,28 +101,27 @@ def test_beside_what_hangs_a_copy_is_sent_and_both_are_counted(impatient):
 
     [answer], usage = talk(server, use)
     assert answer.text == "you said one two three"
-    copies = len(server.bodies)
-    assert copies >= 2
-    assert all(body == server.bodies[0] for body in server.bodies)
-    assert (usage.requests, usage.retries, usage.unheard) == (copies, copies - 1, copies - 1)
-    assert (usage.prompt_tokens, usage.completion_tokens) == (3 * copies, 5 * copies)
+    assert len(server.bodies) == 2
+    assert server.bodies[0] == server.bodies[1]
+    assert (usage.requests, usage.retries, usage.unheard) == (2, 1, 1)
+    assert (usage.prompt_tokens, usage.completion_tokens) == (2 * 3, 2 * 5)
 
 
 def test_an_answer_that_is_merely_slow_is_not_given_up(impatient):
-    """All copies hang as well: what is answered in the end is the request that was sent first."""
+    """The copy hangs as well: what is answered in the end is the request that was sent first, or both at once."""
     server = FakeServer(["hang"] * 9)
 
     async def use(model):
         settled(model)
         answer = asyncio.create_task(model.ask([Message("user", "one")], Sampling()))
-        while len(server.bodies) < 1 + patience_module.COPIES:
+        while len(server.bodies) < 2:
             await asyncio.sleep(0.01)
         server.opened.set()
         return await answer
 
     [answer] = talk(server, use)
     assert answer.text == "you said one"
-    assert len(server.bodies) == 1 + patience_module.COPIES
+    assert len(server.bodies) == 2
 
 
 def test_a_failure_that_stays_is_told():
@@ -165,6 +166,21 @@ def test_what_a_server_does_not_take_is_left_out():
 
 def test_the_only_model_need_not_be_named():
     assert talk(FakeServer(), ask, name="")[0].text == "you said hello there"
+
+
+def test_a_server_that_does_not_list_its_models_needs_one_to_be_named():
+    class Mute(FakeServer):
+        async def models(self, request):
+            return web.Response(text="Internal Server Error", status=500)
+
+    with pytest.raises(KilterError, match=r"does not say which models it has .*500.*; add # and the name") as told:
+        talk(Mute(), ask, name="")
+    assert not isinstance(told.value, SetAside)
+
+
+def test_a_stop_text_that_the_server_leaves_on_is_taken_off():
+    [answer] = talk(FakeServer(), lambda model: model.ask(ASKED, Sampling(stop=("there", "hello"))))
+    assert answer.text == "you said"
 
 
 def test_refusals_are_sentences(monkeypatch):
@@ -296,6 +312,9 @@ def test_scores_are_those_of_the_response():
     assert talk(server, use) == [[-1.0, -4.0, -3.0], [-2.0]]
     with pytest.raises(KilterError, match="does not tell the log-probs of a given text"):
         talk(FakeServer(), lambda model: model.score(ASKED, "a fine day"))
+    refuses = FakeServer([None, (422, "Unexpected fields in the request: {'prompt_logprobs'}")])
+    with pytest.raises(KilterError, match="does not tell the log-probs of a given text"):
+        talk(refuses, lambda model: model.score(ASKED, "a fine day"))
     without = '{"choices": [{"message": {"content": "well"}}]}'
     with pytest.raises(KilterError, match="does not tell how many tokens a prompt has"):
         talk(FakeServer([without]), lambda model: model.score(ASKED, "a fine day"))

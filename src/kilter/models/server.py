@@ -80,7 +80,7 @@ class Server:
         answers: list[Answer] = []
         while len(answers) < sampling.n:  # some servers give one answer, however many are asked for
             reply = await self._post("chat/completions", body)
-            got = self._answers(reply)
+            got = self._answers(reply, sampling.stop)
             if not got:
                 raise SetAside(f"The server at {self.address} sent no answer; see its log.", "empty")
             answers += got
@@ -106,19 +106,25 @@ class Server:
             counted[tuple(messages)] = begun
         whole = [message.to_json() for message in (*messages, Message("assistant", response))]
         body = {"messages": whole, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
-        reply = await self._post("chat/completions", body | {"add_generation_prompt": False})
+        untold = KilterError(
+            f"The server at {self.address} does not tell the log-probs of a given text, which scoring needs; "
+            "use vLLM's server, or the model's weights on this machine."
+        )
+        try:
+            reply = await self._post("chat/completions", body | {"add_generation_prompt": False})
+        except SetAside as refused:
+            if "prompt_logprobs" in str(refused):  # some ignore what they do not know, some refuse it
+                raise untold from None
+            raise
         told = reply.get("prompt_logprobs")
         if not told:
-            raise KilterError(
-                f"The server at {self.address} does not tell the log-probs of a given text, which scoring needs; "
-                "use vLLM's server, or the model's weights on this machine."
-            )
+            raise untold
         # One dictionary a token, from its id to what is known of it; the first has nothing before it.
         return [float(next(iter(token.values()))["logprob"]) for token in told[begun:]]
 
-    def _answers(self, reply: Mapping[str, Any]) -> list[Answer]:
+    def _answers(self, reply: Mapping[str, Any], stop: Sequence[str]) -> list[Answer]:
         try:
-            return [_answer(choice, reply, self.name) for choice in reply.get("choices") or []]
+            return [_answer(choice, reply, self.name, stop) for choice in reply.get("choices") or []]
         except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as error:
             raise SetAside(
                 f"The server at {self.address} sent an answer that is not built like OpenAI's ({error}); see its log.",
@@ -153,6 +159,11 @@ class Server:
             known = _models(await line.send("GET", "models"))
         except Refused as refused:
             raise await self._explained(line, refused) from None
+        except SetAside as trouble:
+            raise KilterError(
+                f"The server at {self.address} does not say which models it has ({str(trouble).rstrip('.')}); "
+                "add # and the name of one to its address."
+            ) from None
         if len(known) != 1:
             raise KilterError(f"The server at {self.address} has several models: add # and one of {', '.join(known)}.")
         return known[0]
@@ -196,7 +207,7 @@ def _culprit(refused: Refused) -> str | None:
     return next((name for name in DISPENSABLE if name in refused.told), None)
 
 
-def _answer(choice: Mapping[str, Any], reply: Mapping[str, Any], model: str) -> Answer:
+def _answer(choice: Mapping[str, Any], reply: Mapping[str, Any], model: str, stop: Sequence[str]) -> Answer:
     content = (choice.get("logprobs") or {}).get("content")
     logprobs = [float(token["logprob"]) for token in content] if content else None
     usage = reply.get("usage") or {}
@@ -206,6 +217,8 @@ def _answer(choice: Mapping[str, Any], reply: Mapping[str, Any], model: str) -> 
     if not isinstance(text, str):
         raise TypeError("its content is no text")
     reason = _REASONS.get(str(choice.get("finish_reason")), "stop")
+    for ending in stop:
+        text = text.partition(ending)[0]  # some servers leave it on
     return Answer(_HALVES.sub("\ufffd", text.strip()), tokens, logprobs, reason, model)
 
 
