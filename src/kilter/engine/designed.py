@@ -123,8 +123,8 @@ class Designed(nn.Module):
             # The head of a reward model learns too, as it does beside peft's adapters.
             base.score = Head(base.score)
         self.own = [name for name, p in self.named_parameters() if id(p) not in held]
-        for name, p in self.named_parameters():
-            p.requires_grad_(learns and name in set(self.own))
+        for p in self.parameters():
+            p.requires_grad_(learns and id(p) not in held)
         if lengths:
             # Without a layout or a prefix this is the ordinary attention.
             base.set_attn_implementation(NAME)

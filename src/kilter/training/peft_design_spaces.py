@@ -81,9 +81,9 @@ def peft_design_spaces(
     before is not trained again; one whose training diverges counts for nothing, and how many did is told.
 
     out/ledger.jsonl has a line for every design that was trained, out/design.json the means of all choices and the
-    design found, out/found the model trained with it in full, as out itself; a search that was stopped goes on, also
-    with more samples. The paper found spindle, uniform, all groups and for T5 A+L, A+P, A+P+B, P+B+L: `sft` with
-    `adapter=design` trains that one without a search.
+    design found, out/found the model trained with it in full, as out itself; a search that was stopped goes on, and one
+    with more samples takes over what is in its ledger. The paper found spindle, uniform, all groups and for T5 A+L,
+    A+P, A+P+B, P+B+L: `sft` with `adapter=design` trains that one without a search.
 
     The defaults are the paper's for the search (4 groups, 100 samples, 3 epochs: up to 7,800 trainings; a search in
     earnest on a larger model takes fewer samples) and its authors' example for the found design (a rate of 5e-5 that
@@ -103,8 +103,12 @@ def peft_design_spaces(
     _expect(task.given)
     learned, apart = split(task.records, held_out, task.given["seed"])
     trial = _Trial(task, learned, apart, search_epochs)
+    most = samples * sum(
+        len(choices) for _, choices in stages(Space(groups, tuned=frozenset(range(groups))), trial.layers)
+    )
     task.notes.append(
-        f"{len(learned)} demonstrations to learn from, {len(apart)} held out; designs of {trial.budget:,} parameters."
+        f"{len(learned)} demonstrations to learn from, {len(apart)} held out; up to {most:,} designs of about "
+        f"{trial.budget:,} parameters will be trained."
     )
     task.say(task.notes)
     space, lines = Space(groups), []
@@ -112,6 +116,8 @@ def peft_design_spaces(
     for stage, choices in stages(space, trial.layers):
         line = refine(stage, choices, space, **how, suits=trial.suits, judge=trial)
         said = f"{stage}: {line['kept']}, of {', '.join(f'{c} {v:.4g}' for c, v in line['losses'].items())}."
+        if without := [choice for choice in choices if choice not in line["losses"]]:
+            said += f" Nothing fits the budget, or all diverged, for {', '.join(without)}."
         task.notes.append(said)
         task.say([said])
         lines.append(line)
@@ -276,19 +282,25 @@ class _Trial:
         self.trees, notes = make_trees(tokenizer, learned, "demonstrations", length, task.method)
         self.apart, _ = make_trees(tokenizer, apart, "demonstrations", length, task.method)
         task.notes.extend(notes)
+        self._suits: dict[Design, bool] = {}
         self.main = accelerator()
         self.device = self.main.device
         scorer = Scorer(weights.to(self.device))  # type: ignore[arg-type]
         self.ragged = scorer.ragged
         scorer.release()
-        decides = self.settings.model_dump(exclude={"log_every"})
-        self.mark = fingerprint(decides, self.budget, task.model, [asdict(record) for record in [*learned, *apart]])
+        if not self.ragged:
+            self.parts = [[part for part in layer if part.strategy != "P"] for layer in self.parts]
+            task.notes.append(f"{type(weights).__name__} is trained with padding, where no prefixes are tried.")
+        decides = self.settings.model_dump(exclude={"log_every"}), self.budget, adapters.digest_of(weights)
+        self.mark = fingerprint(*decides, [asdict(record) for record in [*learned, *apart]])
         self.ledger = Metrics(task.out / LEDGER)
         self.known = {line["design"]: line for line in read_metrics(self.ledger.path) if line.get("mark") == self.mark}
 
     def suits(self, design: Design) -> bool:
         """Whether the design has sizes of about the budget."""
-        return fits(design, self.parts, self.budget)
+        if design not in self._suits:
+            self._suits[design] = fits(design, self.parts, self.budget)
+        return self._suits[design]
 
     def __call__(self, design: Design, place: Mapping[str, Any]) -> float | None:
         """Return the loss of what was held out, in nats a token; None where the training diverged."""
