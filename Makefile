@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PINS := $(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install quickstart test lint format docs bench bench-data bench-eval clean
+.PHONY: help install quickstart test lint format docs bench bench-data bench-eval test-server clean
 help:  ## list what make can do here
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /:/' | awk -F: '{printf "make %-12s %s\n", $$1, $$2}'
 
@@ -56,6 +56,13 @@ $(VENV)/.bench-$(PINS): $(VENV)/.installed-$(PINS)
 
 bench: $(VENV)/.bench-$(PINS)  ## measure the engine beside TRL, write docs/performance.md (40 minutes on a quiet machine)
 	@$(BIN)/python -m bench.engine $(ARGS)
+
+$(VENV)/.server-$(PINS): $(VENV)/.installed-$(PINS)
+	@$(PIP) --no-build-isolation -e '.[dev,server]'
+	@rm -f $(VENV)/.server-* && touch $@
+
+test-server: $(VENV)/.server-$(PINS)  ## run the client against a server that is not ours, transformers serve
+	@$(BIN)/python -m pytest -rs tests/models/test_foreign_server.py
 
 SHARED ?= ../shared/data
 bench-data: $(VENV)/.bench-$(PINS)  ## measure the data pipeline and its filters (SHARED=folder of data, DISTILABEL=a python that has it)
