@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from kilter.data.baize import baize
+from kilter.data.baize_sdf import baize_sdf
 from kilter.data.belle_multiturn import ASSISTANT, USER, belle_multiturn, flattened
 from kilter.data.camel import DONE, camel
 from kilter.data.selfee import needless, selfee
@@ -79,6 +80,30 @@ def test_baize_keeps_the_sound_transcripts():
     assert found[0].origin.parents == (seeds[0].id,)
     assert left == {"too few rounds": 1, "cut off": 1, "empty": 1, "no dialogue": 1}
     assert len(seeds) == len(found) + sum(left.values())
+
+
+def test_self_distillation_learns_the_best_of_its_own_answers():
+    says = {
+        "good": ["b", "a", "a", "c"],
+        "alike": ["a", "a", "a", "a"],
+        "alone": ["a", "", "", "a"],
+        "cut": [Answer("a", 3, None, "length"), "b", "c", "b"],
+        "unclear": ["a", "b", "c", "d"],
+    }
+    model = Scripted(lambda messages, sampling: says[messages[-1].content][sampling.seed])
+    orders = {"good": "The order is\n2 > 1 > 3", "cut": "2 > 1", "unclear": "1 > 1 > 2 > 3"}
+    judge = by_kind(rank=lambda v, _: orders[v["question"]])
+    asked = [prompt(name, source="quora") for name in says]
+    found, left = made(baize_sdf(model, asked, judge=judge))
+    assert [[m.content for m in d.messages] for d in found] == [["good", "a"], ["cut", "c"]]
+    assert [d.meta for d in found] == [
+        {"source": "quora", "ranking": [2, 1, 3], "shown": 3}, {"source": "quora", "ranking": [2, 1], "shown": 2},
+    ]  # fmt: skip
+    assert found[0].origin.parents == (asked[0].id,)
+    assert left == {"all alike": 1, "empty": 1, "no ranking": 1}
+    assert len(asked) == len(found) + sum(left.values())
+    groups, _ = made(baize_sdf(model, asked[:1], judge=judge, what="ranked"))
+    assert (groups[0].responses, groups[0].ranking) == (["a", "b", "c"], [0, 1, 2])
 
 
 def test_belle_s_topics_then_conversations_whose_flat_history_is_read_back():

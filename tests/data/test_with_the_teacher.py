@@ -95,6 +95,7 @@ def consenting(folder):
 # id -> (what makes the records, options that are files, other options, share of the answers that the world finds right)
 CASES = {
     "baize": (asked, {}, {}, 1.0),
+    "baize-sdf": (asked, {}, {"judge": TEACHER, "samples": 8}, 1.0),
     "camel": (asked, {}, {"assistant_roles": "clerk", "user_roles": "guest"}, None),
     "belle-multiturn": (None, {}, {"n": 6}, 1.0),
     "selfee": (lambda folder: shown(folder, good=False), {}, {}, 1.0),
@@ -124,9 +125,11 @@ CASES = {
     "iteralign": (asked, {}, {"oracle": TEACHER, "keep_sound": True}, 1.0),
 }
 ASKS_NOBODY = {"zephyr", "openchat", "metaaligner"}
+# One that always says the same has nothing to choose from.
+ASKS = {"baize-sdf": "kilter/teacher?errors=0.5"}
 
 
-def make(name, folder, model=TEACHER, **more):
+def make(name, folder, model=None, **more):
     records, files, options, _ = CASES[name]
     options = {**{key: of(folder) for key, of in files.items()}, **options, **more}
     out = folder / "out.jsonl"
@@ -136,7 +139,7 @@ def make(name, folder, model=TEACHER, **more):
         out=out,
         rejects=formats.rejects_beside(out),
         desk=Desk(f"{out}.journal"),
-        model=None if name in ASKS_NOBODY else model,
+        model=None if name in ASKS_NOBODY else model or ASKS.get(name, TEACHER),
         records=records(folder) if records else None,
     )
     return made, list(formats.read(out).records)

@@ -38,7 +38,7 @@ def baize(
     and those of fewer than `least` rounds. meta: topic, rounds.
 
     records: the seeds; of each the last user's turn is the topic. The paper's second step, self-distillation with
-    feedback, is other methods in a row: the trained model's answers ranked by a judge, and SFT on the best.
+    feedback, is `baize-sdf`.
 
     Options:
         rounds: how many questions the person is told to ask
