@@ -48,7 +48,8 @@ def attention(
 ) -> tuple[Tensor, None]:
     """Return [1, T, H, D] for query [1, H, T, D], key and value [1, Hkv, T, D]. Dropout is not applied.
 
-    Without a layout, n rows [n, H, T, D] as in any model; `front` then holds for layers the keys and values [Hkv, V, D]
+    With a layout the result is in the precision that was computed in, as what comes behind it will be. Without a
+    layout, n rows [n, H, T, D] as in any model; `front` then holds for layers the keys and values [Hkv, V, D]
     of places before every row.
     """
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
@@ -75,12 +76,12 @@ def attention(
     flat = [x.transpose(0, 1).to(kind) for x in parts]
     if softcap is None and s_aux is None and varlen.suited(flat[0], flat[1]):
         found = varlen.attend(flat[0], flat[1], flat[2], layout.ranges(query.device), scale, sliding_window)
-        return found.to(query.dtype)[None], None
+        return found[None], None
     plan = layout.plan(query.device)
     results = []
     for call in plan.calls:
         q, k, v = (_rows(x, i, call.rows) for x, i in zip(flat, (call.queries, call.keys, call.keys), strict=True))
-        results.append(_attend(q, k, v, call, scale, sliding_window, softcap, s_aux).to(query.dtype).flatten(0, 1))
+        results.append(_attend(q, k, v, call, scale, sliding_window, softcap, s_aux).to(kind).flatten(0, 1))
     joined = results[0] if len(results) == 1 else torch.cat(results)
     return (joined if plan.order is None else _take(joined, plan.order))[None], None
 

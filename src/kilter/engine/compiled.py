@@ -48,7 +48,7 @@ def worthwhile(model: nn.Module, feed: Feed, device: torch.device) -> bool:
 
 def compile_layers(module: nn.Module) -> bool:
     """Compile the layers of all trunks in `module`; say in a warning why not, where one cannot be, and return False."""
-    AttentionInterface.register(NAME, torch.compiler.disable(_whole))
+    AttentionInterface.register(NAME, _entered)
     trunks = [part for part in module.modules() if isinstance(part, Trunk) and part.ragged]
     for trunk in trunks:
         written = _tried(trunk)
@@ -83,7 +83,18 @@ def as_written(model: nn.Module) -> Iterator[None]:
             layer._compiled_call_impl = compiled
 
 
-def _whole(*args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+def _entered(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **rest: Any
+) -> tuple[Tensor, None]:
+    """What a compiler sees of attention: under autocast rotary embeddings leave queries and keys in fp32.
+
+    They become what values are in the loop that turns them, and are not written down twice.
+    """
+    return _apart(module, query.to(value.dtype), key.to(value.dtype), value, attention_mask, **rest)
+
+
+@torch.compiler.disable
+def _apart(*args: Any, **kwargs: Any) -> tuple[Tensor, None]:
     """Attention that no compiler looks into: the layout is a matter of Python objects, another one every time.
 
     What it returns is no view of anything, as code behind it is compiled for how that is strided, too.
