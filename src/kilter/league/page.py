@@ -20,7 +20,7 @@ from kilter.recipe.resolve import resolve
 from kilter.world import FAMILIES
 
 TEMPLATE = Path(__file__).with_name("page.md.j2")
-WIDTH, HEIGHT, LEFT, BELOW = 820, 460, 64, 48
+TOP, LINE, NAMES, GAINS, GAP, AWAY = 34, 15, 120, 420, 40, 330  # of the figure, in its units
 
 
 def write(outcomes: Sequence[Outcome], settings: Settings, path: str | Path, *, command: str) -> Path:
@@ -81,49 +81,45 @@ def _reason(row: Mapping[str, Any]) -> str:
 
 
 def figure(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the chart of the gain in reward over sqrt(KL), one mark a row with its interval, as an SVG of its own."""
+    """Return the chart as an SVG of its own: for each row, best first, its gain in reward, and how far it went."""
     points = [row for row in rows if "gain" in row and "kl" in row]
-    away = [math.sqrt(max(0.0, row["kl"]["value"])) for row in points]
-    most = max([*away, 1.0]) * 1.05
+    points.sort(key=lambda row: -row["gain"]["value"])
     low = min([row["gain"]["low"] for row in points] + [0.0])
     high = max([row["gain"]["high"] for row in points] + [0.01])
-    span = (high - low) * 1.08 or 1.0
+    most = max([row["kl"]["value"] for row in points] + [1.0])
+    bottom = TOP + LINE * len(points)
 
-    def across(x: float) -> float:
-        return LEFT + (WIDTH - LEFT - 130) * x / most
+    def gained(reward: float) -> float:
+        return NAMES + GAINS * (reward - low) / (high - low)
 
-    def down(y: float) -> float:
-        return 16 + (HEIGHT - BELOW - 16) * (1 - (y - low + 0.04 * span) / (span * 1.04))
+    def away(kl: float) -> float:
+        # The distance that a reward is known to grow with is the root.
+        return NAMES + GAINS + GAP + AWAY * math.sqrt(max(0.0, kl) / most)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
-        'font-size="11" role="img"><title>Gain in reward over the square root of the KL divergence</title>',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-        f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{down(0):.1f}" y2="{down(0):.1f}" stroke="#999"/>',
-        f'<text x="{WIDTH / 2}" y="{HEIGHT - 12}" text-anchor="middle">KL to the SFT model, nats a response '
-        "(square-root scale)</text>",
-        f'<text transform="translate(14 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">gain in reward over SFT</text>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {NAMES + GAINS + GAP + AWAY + 20} {bottom + 24}" '
+        'font-family="sans-serif" font-size="11" role="img"><title>Gain in reward and KL divergence</title>',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        f'<text x="{NAMES}" y="14">gain in reward over SFT, 95 % interval</text>',
+        f'<text x="{away(0)}" y="14">KL to the SFT model, nats a response (square-root scale)</text>',
     ]
-    for tick in _ticks(most**2):
-        x = across(math.sqrt(tick))
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="16" y2="{HEIGHT - BELOW}" stroke="#eee"/>')
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BELOW + 16}" text-anchor="middle">{tick:g}</text>')
-    for tick in _ticks(high) + ([-t for t in _ticks(-low) if t] if low < 0 else []):
-        parts.append(f'<text x="{LEFT - 6}" y="{down(tick) + 4:.1f}" text-anchor="end">{tick:+g}</text>')
-    taken: list[tuple[float, float]] = []
-    for row, x in sorted(zip(points, away, strict=True), key=lambda pair: -pair[0]["gain"]["value"]):
-        gain, name = row["gain"], escape(row["row"])
-        cx, cy = across(x), down(gain["value"])
+    steps = _ticks(max(-low, high))
+    gains = [-t for t in steps[:0:-1] if -t >= low] + [t for t in steps if t <= high]
+    for x, mark in [(gained(t), f"{t:+g}" if t else "0") for t in gains] + [(away(t), f"{t:g}") for t in _ticks(most)]:
+        shade = "#999" if mark == "0" else "#eee"
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 6}" y2="{bottom}" stroke="{shade}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{mark}</text>')
+    for number, row in enumerate(points):
+        gain, y = row["gain"], TOP + LINE * (number + 0.5)
         shade = {table.BETTER: "#1a7f4b", table.SAME: "#777", table.WORSE: "#b3372f"}[row["verdict"]]
-        label = cy + 4
-        # Names of neighbours would lie on one another: the next goes below.
-        while any(abs(label - y) < 11 and abs(cx - other) < 90 for other, y in taken):
-            label += 11
-        taken.append((cx, label))
-        ends = f'y1="{down(gain["low"]):.1f}" y2="{down(gain["high"]):.1f}"'
-        parts.append(f'<line x1="{cx:.1f}" x2="{cx:.1f}" {ends} stroke="{shade}" stroke-opacity=".35"/>')
-        parts.append(f'<circle cx="{cx:.1f}" cy="{cy:.1f}" r="3.5" fill="{shade}"/>')
-        parts.append(f'<text x="{cx + 6:.1f}" y="{label:.1f}" fill="#333">{name}</text>')
+        ends = f'x1="{gained(gain["low"]):.1f}" x2="{gained(gain["high"]):.1f}"'
+        length = away(row["kl"]["value"]) - away(0)
+        parts += [
+            f'<text x="{NAMES - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(row["row"])}</text>',
+            f'<line {ends} y1="{y:.1f}" y2="{y:.1f}" stroke="{shade}" stroke-width="2" stroke-opacity=".4"/>',
+            f'<circle cx="{gained(gain["value"]):.1f}" cy="{y:.1f}" r="3.5" fill="{shade}"/>',
+            f'<rect x="{away(0)}" y="{y - 4:.1f}" width="{length:.1f}" height="8" fill="{shade}" fill-opacity=".5"/>',
+        ]
     return "\n".join([*parts, "</svg>", ""])
 
 
