@@ -21,6 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import kilter.engine
 from bench.engine.work import SHAPES
 from kilter.engine.batch import Tree, collate
+from kilter.engine.compiled import compile_layers
 from kilter.engine.optim import adamw, scale_and_clip
 from kilter.engine.scorer import Scorer
 from kilter.training.dpo import dpo
@@ -98,6 +99,7 @@ def profiled(shape: str, device: str, steps: int = 4) -> dict[str, Any]:
         Tree(some(prompt), [some(response), some(response)], masks, info={"pairs": [(0, 1)]}) for _ in range(8)
     ]  # fmt: skip
     scorer = Scorer(model, bf16=True)
+    compiled = compile_layers(scorer)  # as a run as long as this one would
     optimizer = adamw(model, learning_rate=1e-5, weight_decay=0.0, betas=(0.9, 0.95), epsilon=1e-8)
     parameters = list(model.parameters())
 
@@ -129,12 +131,15 @@ def profiled(shape: str, device: str, steps: int = 4) -> dict[str, Any]:
         parts[kind_of(event.key)] += spent / steps / 1e6
     tokens, scored = 8 * (prompt + 2 * response), 8 * 2 * response
     attended = 8 * (prompt**2 / 2 + 2 * (prompt * response + response**2 / 2))
+    both = 8 * 2 * (prompt + response)  # the prompt stands before each of its responses
     total = sum(parts.values())
     return {
         "seconds": seconds,
         "reference_seconds": reference_seconds,
         "shares": {name: spent / total for name, spent in sorted(parts.items(), key=lambda x: -x[1])},
+        "compiled": compiled,
         "operations": needed(shape, tokens, scored, int(attended)),
+        "their_operations": sum(needed(shape, both, both, 8 * (prompt + response) ** 2).values()),
         "parameters": sum(p.numel() for p in parameters),
     }
 

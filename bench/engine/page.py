@@ -113,7 +113,38 @@ def settings(found: dict[str, Any]) -> list[str]:
 
 def notes(found: dict[str, Any]) -> list[str]:
     """Limits of the machine, and how far from them the engine stands."""
-    limits = found.get("limits")
-    if limits is None:
+    if (limits := found.get("limits")) is None:
         return []
-    return []
+    step, rates = limits["profile"], (limits["bf16"], limits["bytes"])
+    whole, operations = step["seconds"], step["operations"]
+    # AdamW in fp32: weight, gradient and two moments are read, all but the gradient written.
+    touched = 28.0 * step["parameters"]
+    terms = [(name, f"{count / 1e9:,.0f} GFLOP", count / rates[0]) for name, count in operations.items()]
+    terms.append(("optimizer", f"{touched / 1e6:,.0f} MB", touched / rates[1]))
+    least = sum(seconds for _, _, seconds in terms)
+    return [
+        "## What limits it",
+        "",
+        f"The fastest that was seen here: matrix products {limits['bf16'] / 1e9:,.0f} GFLOP/s in bf16 and "
+        f"{limits['fp32'] / 1e9:,.0f} in fp32, a copy {limits['bytes'] / 1e9:,.0f} GB/s (read and written). A step of "
+        f"dpo_long, {'compiled' if step['compiled'] else 'not compiled'}, takes {whole * 1e3:,.0f} ms at best, a pass "
+        f"of the reference over its pairs {step['reference_seconds'] * 1e3:,.0f}. It cannot do without:",
+        "",
+        "| term | amount | at the machine's fastest | of the step |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {name} | {amount} | {seconds * 1e3:,.0f} ms | {seconds / whole:.0%} |"
+            for name, amount, seconds in terms
+        ),
+        "",
+        f"Together {least * 1e3:,.0f} ms: the step runs at {least / whole:.0%} of what the machine allows. Where the "
+        "time goes, by torch's profiler:",
+        "",
+        "| kind of operation | share |",
+        "|---|---:|",
+        *(f"| {name} | {share:.0%} |" for name, share in step["shares"].items()),
+        "",
+        f"TRL's step has {step['their_operations'] / sum(operations.values()):.2f} times the operations: the prompt "
+        "once for each of its responses, and logits for every position. With as many operations a second on both "
+        "sides that would be the ratio.",
+    ]
