@@ -107,6 +107,7 @@ from kilter.evaluation import (
     winomt,
     wizardlm_suite,
     world,
+    xstest,
 )
 
 __all__ = [
@@ -216,4 +217,5 @@ __all__ = [
     "winomt",
     "wizardlm_suite",
     "world",
+    "xstest",
 ]
