@@ -96,11 +96,13 @@ def groups(prompt: int, shape: str, folder: Path, share: float) -> Prepared:
 
 def sampled_groups(shape: str, folder: Path, share: float) -> Prepared:
     """8 prompts of 192 tokens, 8 samples of 64 tokens each."""
+    words(folder, shape)
     return sampled(folder, "group", ids(shape, [192] * 8), [64] * 8, samples=8)
 
 
 def sampled_ragged(shape: str, folder: Path, share: float) -> Prepared:
     """64 prompts of 32 to 192 tokens, one sample of 4 to 128 tokens each; the unit is a token."""
+    words(folder, shape)
     draw = random.Random(1)
     count = max(16, round(64 * share))
     prompts = ids(shape, [draw.randint(32, 192) for _ in range(count)])
