@@ -9,6 +9,12 @@ from kilter.errors import KilterError
 from kilter.registry import Method, find, method, methods
 
 
+@pytest.fixture(autouse=True)
+def every_method():
+    """Wings register their methods as they are imported, once: not into a dictionary that a test has put there."""
+    registry.methods()
+
+
 def tilt(
     policy,
     group,
