@@ -72,7 +72,6 @@ def best_of_n(
         return kept
     started = time.perf_counter()
     from kilter.store.metrics import Metrics, read_metrics
-    from kilter.training.run import train
 
     judge = named(feedback)
     prompts = [record for record in task.records if isinstance(record, Prompt)]
@@ -113,7 +112,7 @@ def best_of_n(
         formats.write(best, chosen)
     told = formats.read(chosen, want="demonstrations").records
     policy = task.out / "policy"
-    done = train("sft", model=task.model, data=told, out=policy, overwrite=task.overwrite, say=task.say, **given)
+    done = task.part("sft", told, policy, given, say=task.say)
     weights, tokenizer = load_weights(str(policy), torch.float32)
     lines = read_metrics(done.metrics)
     return task.finish(weights, tokenizer, losses=done.losses, tokens=done.tokens, started=started, lines=lines)

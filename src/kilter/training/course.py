@@ -55,6 +55,22 @@ class Task:
         """Return those of its options that are the training loop's."""
         return {name: self.given[name] for name in LoopOptions.model_fields if name in self.given}
 
+    def judging(self, epochs: float, learning_rate: float | None) -> dict[str, Any]:
+        """Return the loop's options for a judge that is trained on the way: all of its weights, its own course."""
+        given = self.loop()
+        own = {"epochs": epochs, "steps": None, "learning_rate": learning_rate or given["learning_rate"]}
+        return given | own | {"adapter": "none", "merge": False}
+
+    def part(
+        self, method: str, data: Sequence[Record], out: Path, options: Mapping[str, Any], *, model: str | None = None,
+        say: Callable[[Sequence[str]], None] = lambda notes: None,
+    ) -> TrainResult:  # fmt: skip
+        """Run a training that this one is made of, from `model` (default: its own); a finished one is not run again."""
+        from kilter.training.run import train  # which knows the methods
+
+        start = model or self.model
+        return train(method, model=start, data=data, out=out, overwrite=self.overwrite, say=say, **options)
+
     def mark(self) -> str:
         """Return a hash of what decides the result."""
         return fingerprint(self.settings(), self.model, [asdict(record) for record in self.records])

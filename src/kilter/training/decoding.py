@@ -61,8 +61,6 @@ def leave(
 
     What is finished is kept, as in every training. Raises KilterError for a folder that holds something else.
     """
-    from kilter.training.run import train
-
     known = task.out / DECODING
     told = json.loads(known.read_text(encoding="utf-8")) if known.is_file() else {}
     if told.get("mark") == task.mark() and not task.overwrite:
@@ -77,17 +75,7 @@ def leave(
     begun, done = time.perf_counter(), []
     given = task.loop()
     for name, some in (experts or {}).items():
-        done.append(
-            train(
-                "sft",
-                model=task.model,
-                data=list(some),
-                out=task.out / name,
-                overwrite=task.overwrite,
-                say=task.say,
-                **given,
-            )
-        )
+        done.append(task.part("sft", list(some), task.out / name, given, say=task.say))
     task.out.mkdir(parents=True, exist_ok=True)
     steered.write(
         task.out,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -128,7 +127,7 @@ def lora_tradeoff(
     losses: list[float] = []
     tokens = 0
     for name, way, start, records in plan:
-        done = _train(task, start, records, task.out / name, settings[way])
+        done = task.part("sft", records, task.out / name, settings[way], model=start)
         row = {"run": name, "model": "full-much" if records is domain else start, "way": way, "records": len(records)}
         rows.append(row | _cost(done, way, settings[way], len(records)) | measure(str(done.out)))
         losses.append(done.losses[-1])
@@ -256,10 +255,3 @@ def _read(further: str, task: Task) -> list[Record]:
     records, notes = read(further, "demonstrations", task.method, formats.rejects_beside(task.out))
     task.notes.extend(notes)
     return records
-
-
-def _train(task: Task, start: str, records: Sequence[Record], out: Path, options: Mapping[str, Any]) -> TrainResult:
-    """Run one training; one that is finished returns what it found."""
-    from kilter.training.run import train  # which knows this method
-
-    return train("sft", model=start, data=records, out=out, overwrite=task.overwrite, say=lambda notes: None, **options)

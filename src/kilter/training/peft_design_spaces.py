@@ -126,18 +126,7 @@ def peft_design_spaces(
     sizes = fit(found, trial.parts, trial.budget)
     told = {"design": str(found), "sizes": sizes, "parameters": count(sizes, trial.parts), "budget": trial.budget}
 
-    from kilter.training.run import train  # which knows this method
-
-    given = task.loop() | {"design": str(found)}
-    done = train(
-        "sft",
-        model=task.model,
-        data=learned,
-        out=task.out / "found",
-        overwrite=task.overwrite,
-        say=lambda notes: None,
-        **given,
-    )
+    done = task.part("sft", learned, task.out / "found", task.loop() | {"design": str(found)})
     weights, tokenizer = load_weights(str(done.out))
     told |= {"base_loss": trial.loss(load_weights(task.model)[0]), "loss": trial.loss(weights)}
     write_json(task.out / DESIGN, told | {"stages": lines})

@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -19,7 +18,7 @@ from kilter.feedback.numbers import check
 from kilter.feedback.overoptimised import FEWEST, Law, at, fitted, lost
 from kilter.files import write_json, write_text
 from kilter.models.load import load_weights
-from kilter.records import Prompt, Record
+from kilter.records import Prompt
 from kilter.registry import Amount, Count, method
 from kilter.store.metrics import read_metrics
 from kilter.training.course import Task, takes_its_course
@@ -98,14 +97,13 @@ def reward_overopt(
         asked = prompts[:comparisons]
         shaping = {"n": samples, "seed": given["seed"], **sampling}
         groups = compared(file, task.model, asked, people, noise=noise, by=(task.method, PAPER), **shaping)
-        judging = given | {"epochs": judge_epochs, "steps": None, "adapter": "none", "merge": False}
-        judging["learning_rate"] = judge_learning_rate or given["learning_rate"]
-        _train("rm-bt", task, proxy_model or task.model, groups, task.out / "proxy", judging)
+        judging = task.judging(judge_epochs, judge_learning_rate)
+        task.part("rm-bt", groups, task.out / "proxy", judging, model=proxy_model)
         feedback = str(task.out / "proxy")
     told = sampling | {"feedback": feedback, "gold": gold}
     told |= {"n": samples} if by == "best-of-n" else {"samples": samples, "kl_coef": kl_coef}
     policy = task.out / "policy"
-    done = _train(by, task, task.model, prompts, policy, given | told)
+    done = task.part(by, prompts, policy, given | told)
     points = distances(read_metrics(policy / LINES.get(by, "metrics.jsonl")))
     law: Law = "best-of-n" if by == "best-of-n" else "rl"
     found = laws(points, law)
@@ -156,12 +154,3 @@ def _said(found: Mapping[str, float], points: Sequence[Point]) -> list[str]:
             f"{found['peak']:.2f} and fell by {found['lost']:.3g} from its best."
         ]
     return []
-
-
-def _train(
-    name: str, task: Task, model: str, data: Sequence[Record], out: Path, options: Mapping[str, Any]
-) -> TrainResult:
-    """Run one training; one that is finished returns what it found."""
-    from kilter.training.run import train  # which knows this method
-
-    return train(name, model=model, data=data, out=out, overwrite=task.overwrite, say=lambda notes: None, **options)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -15,7 +14,7 @@ from kilter.engine.loop import METRICS, LoopOptions, TrainResult
 from kilter.feedback.named import named
 from kilter.feedback.numbers import check
 from kilter.models.load import load_weights
-from kilter.records import Group, Prompt, Record
+from kilter.records import Group, Prompt
 from kilter.registry import Amount, Count, method
 from kilter.store.metrics import read_metrics
 from kilter.training.course import Task, takes_its_course
@@ -88,8 +87,7 @@ def rlhf_online(
         task.notes.append(f"{rounds} rounds of {share} prompts each are more than {len(prompts)}: some come again.")
     task.say(task.notes)
     given = task.loop()
-    judging = given | {"epochs": judge_epochs, "steps": None, "adapter": "none"}
-    judging["learning_rate"] = judge_learning_rate or given["learning_rate"]
+    judging = task.judging(judge_epochs, judge_learning_rate)
     order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(given["seed"])).tolist()
     deployed, tokens = task.model, 0
     pool: list[Group] = []
@@ -109,10 +107,10 @@ def rlhf_online(
             "temperature": temperature,
             "kl_coef": kl_coef,
         }
-        sampling["feedback"] = str(_preferences(task, learned, folder / "preferences", judging))
+        sampling["feedback"] = str(task.part("rm-bt", learned, folder / "preferences", judging).out)
         if apart:
-            sampling["gold"] = str(_preferences(task, apart, folder / "onlooker", judging))
-        done = _train("rlhf-ppo", task, prompts, policy, given | sampling)
+            sampling["gold"] = str(task.part("rm-bt", apart, folder / "onlooker", judging).out)
+        done = task.part("rlhf-ppo", prompts, policy, given | sampling)
         said = read_metrics(policy / METRICS)
         task.notes.extend(alarm(said, turn + 1))
         lines.append({"step": turn + 1, "loss": done.losses[-1], "comparisons": len(pool)})
@@ -130,21 +128,6 @@ def _split(pool: Sequence[Group], held_out: float) -> tuple[list[Group], list[Gr
     learned = [group for group in pool if group not in apart]
     # With so few of them that one side would have none both learn from all.
     return (learned, apart) if learned and apart else (list(pool), [])
-
-
-def _preferences(task: Task, groups: Sequence[Record], out: Path, given: dict[str, Any]) -> Path:
-    """Return the folder of a preference model that learned from `groups`."""
-    _train("rm-bt", task, groups, out, given)
-    return out
-
-
-def _train(name: str, task: Task, data: Sequence[Record], out: Path, options: dict[str, Any]) -> TrainResult:
-    """Run one training of a round; one that is finished returns what it found."""
-    from kilter.training.run import train  # which knows this method
-
-    return train(
-        name, model=task.model, data=data, out=out, overwrite=task.overwrite, say=lambda notes: None, **options
-    )
 
 
 def alarm(lines: Sequence[dict[str, Any]], turn: int) -> list[str]:
