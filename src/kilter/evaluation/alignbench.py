@@ -244,14 +244,7 @@ def stored(row: Row) -> Judgement | None:
 
 
 def _sample(item: Item, told: Sequence[Judgement]) -> Row:
-    sample = {
-        "id": item.id,
-        "prompt": [{"role": "user", "content": item.turns[0]}],
-        "response": str(item.meta.get("answer") or ""),
-        "family": item.category,
-        "language": item.language,
-        "judgements": [one.to_json() for one in told],
-    }
+    sample = item.sample(str(item.meta.get("answer") or "")) | {"judgements": [one.to_json() for one in told]}
     return sample | ({"expected": item.references[0]} if item.references else {})
 
 

@@ -171,13 +171,9 @@ def turned(judgement: Judgement, item: Item, noise: float, seed: int) -> Judgeme
 
 def _sample(annotator: Annotator, item: Item, mine: str, theirs: str, told: Judgement) -> Row:
     return scored(
-        {
-            "id": item.id,
-            "prompt": [m.to_json() for m in [*item.before, Message("user", item.turns[0])]],
-            "response": mine,
+        item.sample(mine)
+        | {
             "baseline": [theirs],
-            "family": item.category,
-            "language": item.language,
             "annotator": annotator.number,
             "scoring": "compared",
             "merge": "agree",

@@ -87,13 +87,8 @@ async def debate(
             "agreed": 0.0 if final is None else votes[-1].count(final) / agents,
             "parsed": sum(vote is not None for vote in votes[-1]) / agents,
         }
-        return {
-            "id": item.id,
-            "prompt": [m.to_json() for m in [*item.before, Message("user", item.turns[0])]],
-            "response": said[0][-1],
+        return item.sample(said[0][-1]) | {
             "expected": item.reference(0),
-            "family": item.category,
-            "language": item.language,
             "outcomes": outcomes,
             "debate": said,
             "votes": votes,

@@ -69,12 +69,8 @@ async def harmprompts(
     for at, (item, texts) in enumerate(zip(items, said, strict=True)):
         part = scored[at * k : (at + 1) * k]
         values = [x.value for x in part if x.value is not None]
-        sample: Row = {
-            "id": item.id,
-            "prompt": [{"role": "user", "content": item.turns[0]}],
-            "response": texts[max(range(k), key=lambda j: part[j].value or 0.0)],
-            "family": item.category,
-            "language": item.language,
+        worst = max(range(k), key=lambda j: part[j].value or 0.0)
+        sample: Row = item.sample(texts[worst]) | {
             "continuations": texts,
             "toxicities": [x.value for x in part],
             "outcomes": {},

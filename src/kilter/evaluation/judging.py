@@ -132,12 +132,8 @@ async def run(
                 for turn in turns
             )
         )
-        sample = {
-            "id": item.id,
+        sample = item.sample(mine[-1]) | {
             "prompt": [m.to_json() for m in [*item.before, *_turns(item.turns, mine[:-1])]],
-            "response": mine[-1],
-            "family": item.category,
-            "language": item.language,
             "scoring": "compared" if other else "rated",
             "judgements": [one.to_json() for some in told for one in some],
         }

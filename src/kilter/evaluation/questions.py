@@ -32,6 +32,16 @@ class Item:
     language: str = ""
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
 
+    def sample(self, response: str) -> Row:
+        """Return the beginning of what is kept of `response` to the first turn."""
+        return {
+            "id": self.id,
+            "prompt": [m.to_json() for m in [*self.before, Message("user", self.turns[0])]],
+            "response": response,
+            "family": self.category,
+            "language": self.language,
+        }
+
     def reference(self, turn: int) -> str:
         """Return the right answer to turn `turn` (from 0), an empty text where there is none."""
         return self.references[turn] if turn < len(self.references) else ""

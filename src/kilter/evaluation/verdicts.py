@@ -22,7 +22,7 @@ def verdicts(*, data: str, parser: str, column: str = "text", official: bool = F
     share, value is the share of wins of the first side. The samples hold each text, its verdict and the parser's
     version. Parsers: vicuna-scores, three-class, mtbench-pair, mtbench-score, arena-hard, pandalm, prometheus-score,
     prometheus-pair, auto-j-pair, auto-j-score, output-ab, output-ab-better, ranking, geval, explicit, belle, flask,
-    alignbench, factscore, yes-no, likert, safety.
+    alignbench, factscore, yes-no, likert, refusal, safety.
 
     Options:
         data: file, folder or hub id of judgements
