@@ -152,3 +152,24 @@ def ordinary(model, trees):
             scored = [t for t, m in enumerate([*head, *tree.masks[k]]) if m and t > 0]
             found.append(logs[[t - 1 for t in scored], tokens[0, scored]])
     return torch.cat(found)
+
+
+def stirred(model):
+    """The model with what it learns made to matter, as after long training."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.3)
+    return model
+
+
+def greedy(model, prompt, count):
+    """Return the likeliest continuation, one forward of the whole sequence a token, and its log-probs."""
+    made, logs = [], []
+    with torch.no_grad():
+        for _ in range(count):
+            last = model(input_ids=torch.tensor([[*prompt, *made]])).logits[0, -1].float().log_softmax(-1)
+            made.append(int(last.argmax()))
+            logs.append(float(last[made[-1]]))
+    return made, logs

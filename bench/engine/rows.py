@@ -96,16 +96,14 @@ def groups(prompt: int, shape: str, folder: Path, share: float) -> Prepared:
 
 def sampled_groups(shape: str, folder: Path, share: float) -> Prepared:
     """8 prompts of 192 tokens, 8 samples of 64 tokens each."""
-    words(folder, shape)
-    return sampled(folder, "group", ids(shape, [192] * 8), [64] * 8, samples=8)
+    return sampled(folder, "group", ids(words(folder, shape), [192] * 8), [64] * 8, samples=8)
 
 
 def sampled_ragged(shape: str, folder: Path, share: float) -> Prepared:
     """64 prompts of 32 to 192 tokens, one sample of 4 to 128 tokens each; the unit is a token."""
-    words(folder, shape)
     draw = random.Random(1)
     count = max(16, round(64 * share))
-    prompts = ids(shape, [draw.randint(32, 192) for _ in range(count)])
+    prompts = ids(words(folder, shape), [draw.randint(32, 192) for _ in range(count)])
     return sampled(folder, "ragged", prompts, [draw.randint(4, 128) for _ in range(count)], samples=1)
 
 
@@ -138,10 +136,9 @@ def words(folder: Path, shape: str) -> int:
     return vocabulary
 
 
-def ids(shape: str, lengths: list[int]) -> list[list[int]]:
-    """Random token ids of the given lengths."""
+def ids(size: int, lengths: list[int]) -> list[list[int]]:
+    """Random token ids below `size`, of the given lengths."""
     draw = random.Random(0)
-    size = min(work.LEARNED, work.SHAPES[shape]["vocab_size"])
     return [[draw.randrange(2, size) for _ in range(length)] for length in lengths]
 
 

@@ -17,7 +17,7 @@ from kilter.engine.loop import LoopOptions, train
 from kilter.errors import KilterError
 from kilter.training.dpo import dpo
 from kilter.training.sft import sft
-from tiny_models import ARCHITECTURES, make, ordinary, pair_trees, some_trees
+from tiny_models import ARCHITECTURES, make, ordinary, pair_trees, some_trees, stirred
 
 FAST = {"learning_rate": 1e-2, "batch_size": 4, "warmup": 1, "log_every": 2, "precision": "fp32", "checkpoint_every": 0}
 LAYERS = ("lora", "dora", "adalora")
@@ -32,16 +32,6 @@ def options(kind, **more):
 
 def attached(kind, name="llama", **more):
     return adapters.attach(make(name), options(kind, **more), steps=6, device=CPU, bf16=False)
-
-
-def stirred(model):
-    """The adapter with weights that matter, as after long training."""
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model
 
 
 def weights(folder):

@@ -20,7 +20,18 @@ from kilter.engine.virtual import room
 from kilter.errors import KilterError
 from kilter.training.dpo import dpo
 from kilter.training.sft import sft
-from tiny_models import ARCHITECTURES, SHARED, SINKS, make, make_judge, ordinary, pair_trees, some_trees
+from tiny_models import (
+    ARCHITECTURES,
+    SHARED,
+    SINKS,
+    greedy,
+    make,
+    make_judge,
+    ordinary,
+    pair_trees,
+    some_trees,
+    stirred,
+)
 
 FAST = {"learning_rate": 1e-2, "batch_size": 4, "warmup": 1, "log_every": 2, "precision": "fp32", "checkpoint_every": 0}
 CPU = torch.device("cpu")
@@ -40,16 +51,6 @@ def on(model, text, prefixes=(2, 4)):
             own[PREFIX] = length
     torch.manual_seed(1)
     return Designed(model, str(asked), sizes)
-
-
-def stirred(model):
-    """The design with weights that matter, as after long training."""
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model
 
 
 def slopes(value, model):
@@ -81,16 +82,6 @@ def test_a_prefix_longer_than_a_window_is_seen_as_far_as_the_window_reaches():
     unseen = [not bool(first[:, :, place].any()) for place in range(9)]
     assert unseen == [True] * 4 + [False] * 5
     assert bool(second.any())
-
-
-def greedy(model, prompt, count):
-    made, logs = [], []
-    with torch.no_grad():
-        for _ in range(count):
-            last = model(input_ids=torch.tensor([[*prompt, *made]])).logits[0, -1].float().log_softmax(-1)
-            made.append(int(last.argmax()))
-            logs.append(float(last[made[-1]]))
-    return made, logs
 
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma2", "gpt2", *SINKS])

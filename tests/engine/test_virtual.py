@@ -11,7 +11,7 @@ from kilter.engine.sampler import sample
 from kilter.engine.values import Valuer
 from kilter.engine.virtual import count_virtual, room, virtual
 from kilter.errors import KilterError
-from tiny_models import ARCHITECTURES, SHARED, SINKS, make, ordinary, some_trees
+from tiny_models import ARCHITECTURES, SHARED, SINKS, greedy, make, ordinary, some_trees
 
 COUNT = 4
 KINDS = {
@@ -127,17 +127,6 @@ def test_a_prefix_in_padded_rows_is_not_lost_without_a_word():
                 scorer.checkpoint_activations()
         else:
             scorer.checkpoint_activations()
-
-
-def greedy(model, prompt, count):
-    """Return peft's own likeliest continuation, one forward of the whole sequence a token, and its log-probs."""
-    made, logs = [], []
-    with torch.no_grad():
-        for _ in range(count):
-            last = model(input_ids=torch.tensor([[*prompt, *made]])).logits[0, -1].float().log_softmax(-1)
-            made.append(int(last.argmax()))
-            logs.append(float(last[made[-1]]))
-    return made, logs
 
 
 @pytest.mark.parametrize("kind", KINDS)

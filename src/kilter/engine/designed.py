@@ -28,6 +28,7 @@ from transformers.pytorch_utils import Conv1D
 
 from kilter.engine.attention import NAME
 from kilter.engine.design import Part, Sizes
+from kilter.engine.layers import layers_of
 from kilter.errors import KilterError
 
 # What projects back into the residual stream, by the names of the architectures.
@@ -239,13 +240,11 @@ def parts_of(model: Any, queries: Collection[str]) -> list[list[Part]]:
 
 
 def _layers(model: Any) -> nn.ModuleList:
-    count = getattr(model.config.get_text_config(), "num_hidden_layers", None)
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise KilterError(
-        f"{type(model).__name__} has no row of layers to put a design on; choose another kind of adapter."
-    )
+    if (found := layers_of(model)) is None:
+        raise KilterError(
+            f"{type(model).__name__} has no row of layers to put a design on; choose another kind of adapter."
+        )
+    return found
 
 
 def _shape(module: Any) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kilter.engine.layers import layers_of
 from kilter.engine.trunk import below
 from kilter.errors import KilterError
 
@@ -35,7 +36,9 @@ def drop_residuals(model: Any, highest: float) -> list[float]:
     not of the form x + a + m.
     """
     plain = below(model)
-    layers = _layers(plain)
+    layers = layers_of(plain)
+    if layers is None:
+        raise KilterError(f"{type(plain).__name__} has no row of layers to drop from; set residual_dropout to 0.")
     branches = _branches(plain, layers)
     rates = depth_rates(len(layers), highest)
     for layer, rate in zip(layers, rates, strict=True):
@@ -57,17 +60,8 @@ def _drop(branch: nn.Module, _: Any, out: Any) -> Any:
     return dropped(out)
 
 
-def _layers(plain: Any) -> list[nn.Module]:
-    """Return the decoder layers: the list of modules that is as long as the model says it is deep."""
-    depth = plain.config.get_text_config().num_hidden_layers
-    found = [module for module in plain.modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
-    if not found:
-        raise KilterError(f"{type(plain).__name__} has no list of {depth} layers; set residual_dropout to 0.")
-    return list(found[0])
-
-
 @torch.no_grad()
-def _branches(plain: Any, layers: list[nn.Module]) -> tuple[str, str]:
+def _branches(plain: Any, layers: nn.ModuleList) -> tuple[str, str]:
     """Return the names of the two modules of a layer whose outputs are what it adds, found in a forward."""
     layer = layers[0]
     seen: dict[str, Tensor] = {}

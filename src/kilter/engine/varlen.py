@@ -13,6 +13,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kilter.engine.layout import Layout, Ranges, Segment
 from kilter.errors import first_line
@@ -71,9 +72,7 @@ def _tried(device: torch.device, dtype: torch.dtype, width: int, share: int) -> 
 
 
 def written_out(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Return [T, H, D] of attention with a mask [T, Tk], in full precision: what others have to come to."""
-    share = query.shape[1] // key.shape[1]
-    k, v = (x.float().repeat_interleave(share, 1) for x in (key, value))
-    scores = torch.einsum("qhd,khd->hqk", query.float(), k) * scale
-    weights = scores.masked_fill(~mask, -torch.inf).softmax(-1)
-    return torch.einsum("hqk,khd->qhd", weights, v)
+    """Return [T, H, D] of torch's own attention with a mask [T, Tk], in fp32: what others have to come to."""
+    q, k, v = (x.float().transpose(0, 1)[None] for x in (query, key, value))
+    found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale, enable_gqa=True)
+    return found[0].transpose(0, 1)
