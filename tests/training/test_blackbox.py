@@ -4,6 +4,8 @@ import pytest
 import torch
 from token_runs import Tokens
 
+from kilter.engine import checkpoint, loop, masking
+from kilter.engine.among import outside
 from kilter.errors import KilterError
 from kilter.feedback.named import named
 from kilter.models.drive import wait
@@ -52,7 +54,15 @@ def test_the_coefficient_adapts_as_the_paper_s_does_and_defaults_are_the_papers(
     assert adapted(0.01, 0.5, 0.2) == pytest.approx(0.01 * 1.02)
     assert adapted(0.01, 0.19, 0.2) == pytest.approx(0.01 * (1 - 0.1 * 0.05))
     for name, due in {
-        "dsp": {"kl_coef": 0.01, "kl_target": 0.2, "box_samples": 4, "box_temperature": 0.7, "scale": 10.0},
+        "dsp": {
+            "kl_coef": 0.01,
+            "kl_target": 0.2,
+            "box_samples": 4,
+            "box_temperature": 0.7,
+            "scale": 10.0,
+            "mask_top_p": 0.9,
+            "mask_every": 20,
+        },
         "rl4f": {"kl_coef": 0.001, "kl_target": 2.0, "max_tokens": 20, "updates": 5, "learning_rate": 1e-6},
     }.items():
         fields = options_of(find(name, "training")).model_fields
@@ -83,3 +93,59 @@ def test_the_critic_learns_to_put_things_in_order(tmp_path, monkeypatch):
     _, lines = tokens.run("rl4f", **told, **RUN | {"samples": 64})
     first, last = ([line["sampled_reward"] for line in lines[part]] for part in (slice(3), slice(-3, None)))
     assert sum(last) / 3 > sum(first) / 3 + 0.1
+
+
+def test_stimuli_are_drawn_and_learned_under_the_mask_which_follows_the_policy(tmp_path, monkeypatch):
+    """NLPO: the mask is the policy of every second rollout; log-probs of what was drawn are the trainer's own."""
+    monkeypatch.setattr(dsp, "load", lambda name: Hinted())
+    seen = []
+
+    class Watched(masking.Mask):
+        def refresh(self):
+            super().refresh()
+            seen.append(len(drawn))
+
+        def sample(self, prompts, **how):
+            found = super().sample(prompts, **how)
+            drawn.append(found)
+            for prompt, some in zip(prompts, found, strict=True):
+                for tokens in {tuple(completion.tokens) for completion in some}:
+                    with torch.no_grad():
+                        logits = self.copy.model(torch.tensor([[*prompt, *tokens]])).logits[0, len(prompt) - 1 : -1]
+                    assert not outside(logits, 0.8).gather(1, torch.tensor(tokens)[:, None]).any()
+            return found
+
+    drawn: list = []
+    monkeypatch.setattr(loop, "Mask", Watched)
+    tokens = Tokens(tmp_path, monkeypatch, words=3, length=3)
+    told = {"box": "hinted", "feedback": "contains:good", "kl_target": None, "scale": 1.0, "mask_top_p": 0.8}
+    _, lines = tokens.run("dsp", **told, mask_every=2, **RUN | {"steps": 6, "updates": 1, "learning_rate": 2e-2})
+    assert seen == [0, 2, 4]
+    assert len(drawn) == 6
+    assert max(line["mismatch"] for line in lines) < 1e-4
+    # The penalty is on the policy itself, which has not moved before the first step, whatever the mask leaves out.
+    assert lines[0]["rollout_kl"] == pytest.approx(0.0, abs=1e-5)
+    assert lines[0]["sampled_kl"] > 0.01
+
+
+def test_a_run_under_a_mask_goes_on_with_the_very_mask(tmp_path, monkeypatch):
+    """Stopped between two refreshes and in the middle of a rollout; the weights at the end are the same bits."""
+    monkeypatch.setattr(dsp, "load", lambda name: Hinted())
+    tokens = Tokens(tmp_path, monkeypatch, words=3, length=3)
+    told = {"box": "hinted", "feedback": "contains:good", "mask_top_p": 0.8, "mask_every": 2, "checkpoint_every": 5}
+    told |= RUN | {"steps": 14, "updates": 2, "learning_rate": 2e-2}
+    whole, _ = tokens.run("dsp", "whole", **told)
+    save = checkpoint.save_state
+
+    def killed(out, step, *rest):
+        save(out, step, *rest)
+        if step == 5:
+            raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_state", killed)
+        with pytest.raises(InterruptedError):
+            tokens.run("dsp", "parts", **told)
+    parts, _ = tokens.run("dsp", "parts", **told)
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, parts.state_dict()[name])

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from kilter.engine.among import Among
 from kilter.engine.batch import Ragged
 from kilter.engine.head import LogProbs
 from kilter.engine.scorer import Scorer
@@ -21,9 +22,9 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.actor, self.critic = actor, critic
 
-    def forward(self, batch: Ragged, entropy: bool = False) -> LogProbs:
-        """Return log-probs with `values` [P]; `entropy` asks for that of each position too."""
-        return replace(self.actor(batch, entropy), values=self.critic(batch).tokens)
+    def forward(self, batch: Ragged, entropy: bool = False, among: Among | None = None) -> LogProbs:
+        """Return log-probs with `values` [P]; `entropy` and `among` as of Scorer."""
+        return replace(self.actor(batch, entropy, among=among), values=self.critic(batch).tokens)
 
     def release(self) -> None:
         """Give both models back their own attention."""

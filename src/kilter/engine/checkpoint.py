@@ -59,7 +59,8 @@ def save_state(
     temporary = out / f".{name}"
     weights = {key: value.contiguous() for key, value in trained(model).items()}
     moments = _moments(optimizer)
-    need_space(out, sum(x.nbytes for x in (*weights.values(), *moments.values())), "A state to continue from")
+    kept = (*weights.values(), *moments.values(), *(beside or {}).values())
+    need_space(out, sum(x.nbytes for x in kept), "A state to continue from")
     with writing(out), _fresh(temporary):
         save_file(weights, temporary / "model.safetensors")
         save_file(moments, temporary / "optimizer.safetensors")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from kilter.engine.scorer import Scorer
 from kilter.engine.values import Valuer
 from kilter.errors import KilterError
 
+if TYPE_CHECKING:
+    from kilter.engine.masking import Mask  # which stands on the sampler, and that on this
+
 ROLLOUTS = "rollouts"  # the folder below a run's in which a source keeps what it sampled
 
 
@@ -27,8 +30,8 @@ class Rig:
     """What the loop lends to a source that samples.
 
     `policy` and `critic` are the models themselves, which change from step to step; `reference` stands still, and is
-    None where the source wants none. What the source keeps goes below `out`, under the run's `mark`. `say` shows a few
-    words beside the progress bar.
+    None where the source wants none; so is `mask`, which the source refreshes. What the source keeps goes below `out`,
+    under the run's `mark`. `say` shows a few words beside the progress bar.
     """
 
     policy: Scorer
@@ -39,17 +42,19 @@ class Rig:
     out: Path
     mark: str
     say: Callable[[str], None]
+    mask: Mask | None = None
 
 
 class Sampling(Protocol):
     """A source of trees that the policy itself makes as the run goes (training/online.py).
 
     `temperature` is what it samples at: log-probs are taken there too. `steps_an_epoch` are the steps in which every
-    prompt comes once.
+    prompt comes once. `mask_top_p`: it draws under a mask (masking.py), and log-probs are taken under it.
     """
 
     temperature: float
     wants_reference: bool
+    mask_top_p: float | None
 
     @property
     def steps_an_epoch(self) -> float: ...

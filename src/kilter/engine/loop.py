@@ -30,6 +30,7 @@ from kilter.engine.compiled import compile_layers, worthwhile
 from kilter.engine.feed import ROLLOUTS, Feed, Rig, Sampling, Source
 from kilter.engine.head import LogProbs
 from kilter.engine.interrupt import Wish, held_back, in_company
+from kilter.engine.masking import Mask
 from kilter.engine.meter import Log, Meter, peak_memory
 from kilter.engine.optim import adamw, rate, scale_and_clip
 from kilter.engine.options import LoopOptions, bf16_for, mark_of, options_told, settings_of
@@ -173,6 +174,7 @@ class _Loop:
             policy_of(self.scorer).need_layout()
         self.against = heads_of(policy_of(self.scorer), reference, self.device) if self.asks.divergence else None
         self.reference: Reference | None = None
+        self.mask: Mask | None = None
         if feed.sampling:
             self._attach(feed.sampling, reference)
         elif self.compares:
@@ -216,7 +218,8 @@ class _Loop:
             held = standing(policy, reference, self.device)
             scored = ByContent(held, budget, self.out, self.mark, self.accelerator)
         critic = self.scorer.critic if isinstance(self.scorer, ActorCritic) else None
-        source.attach(Rig(policy, critic, scored, self.accelerator, budget, self.out, self.mark, self._say))
+        self.mask = Mask(policy, source.mask_top_p) if source.mask_top_p else None
+        source.attach(Rig(policy, critic, scored, self.accelerator, budget, self.out, self.mark, self._say, self.mask))
 
     def _say(self, words: str) -> None:
         if self.log is not None:
@@ -239,7 +242,8 @@ class _Loop:
                     self._log(log, tokenizer)
                 if keep and main:
                     so_far = {"mark": self.mark, "losses": self.losses, "tokens": self.tokens, "seconds": self.seconds}
-                    checkpoint.save_state(self.out, self.done, self.whole, self.optimizer, so_far, self.ranks.memory())
+                    beside = self.ranks.memory() | (self.mask.memory() if self.mask else {})
+                    checkpoint.save_state(self.out, self.done, self.whole, self.optimizer, so_far, beside)
                 if wish.stop and self.done < total:
                     raise KeyboardInterrupt
         memory = peak_memory(self.device)
@@ -330,7 +334,8 @@ class _Loop:
             heads = self.against(batch) if self.against else None
             found: LogProbs = self.prepared(batch, self.entropy, self.asks, heads)
         else:
-            found = self.prepared(batch, True) if self.entropy else self.prepared(batch)
+            among = {"among": self.mask(batch)} if self.mask else {}
+            found = self.prepared(batch, True, **among) if self.entropy else self.prepared(batch, **among)
         return found
 
     def _loss(self, step: int, trees: list[Any], numbers: list[int], told: dict[str, Any]) -> Loss:
@@ -384,7 +389,10 @@ class _Loop:
         if state is None:
             return 0, [], 0, 0.0
         facts = checkpoint.read_facts(state)
-        self.ranks.recall(checkpoint.load_state(state, self.whole, self.optimizer))
+        beside = checkpoint.load_state(state, self.whole, self.optimizer)
+        self.ranks.recall(beside)
+        if self.mask:
+            self.mask.recall(beside)
         return facts["step"], facts["losses"], facts["tokens"], facts["seconds"]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kilter.engine.among import Among, log_probs_among
 from kilter.engine.asks import NOTHING, Asks
 from kilter.engine.batch import Ragged
 from kilter.engine.head import LogProbs, log_probs
@@ -23,19 +24,27 @@ class Scorer(Trunk):
     temperature = 1.0  # what logits are divided by: the policy is the distribution that samples are drawn from
 
     def forward(
-        self, batch: Ragged, entropy: bool = False, asks: Asks = NOTHING, against: Heads | None = None
+        self,
+        batch: Ragged,
+        entropy: bool = False,
+        asks: Asks = NOTHING,
+        against: Heads | None = None,
+        among: Among | None = None,
     ) -> LogProbs:
         """Return the differentiable log-probs of the scored tokens; `entropy` asks for that of each position too.
 
         `asks` may ask for rivals, and for the divergence from a policy whose `heads` of the same batch are `against`.
+        With `among` log-probs are those of the tokens that a mask leaves (masking.py); the rest is the policy's own.
         """
         with self._manner(batch):
-            if not asks.rivals and against is None:
+            if not asks.rivals and against is None and among is None:
                 tokens, spread = (self._laid_out if self.ragged else self._padded)(batch, entropy)
                 return LogProbs(tokens, batch.owner, batch.lengths, spread)
             self.need_layout()
             heads = self._heads(batch)
             tokens, spread = _read(heads, batch.targets, entropy)
+            if among is not None:
+                tokens = log_probs_among(heads, among, batch.targets)
             found = LogProbs(tokens, batch.owner, batch.lengths, spread)
             if asks.rivals:
                 found.rivals = _read(heads, rivals(heads, batch.targets, asks.rivals), False)[0]

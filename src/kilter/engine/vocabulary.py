@@ -5,6 +5,7 @@ As in head.py logits exist a chunk at a time, and the way back computes them aga
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,6 +41,11 @@ class Heads:
     def logs(self, part: slice) -> Tensor:
         """Return the log-probs [C, V] of the positions in `part`, fp32."""
         return self.both(part)[0]
+
+    def with_tensors(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Heads:
+        """Return the same made of other tensors, without their gradients."""
+        plain = None if bias is None else bias.detach()
+        return replace(self, hidden=hidden.detach(), weight=weight.detach(), bias=plain)
 
     def computed(self) -> Heads:
         """Return the same in the precision that autocast asks for at the time."""
@@ -87,32 +93,42 @@ class _Divergence(torch.autograd.Function):
             p, q = reference.logs(part), policy.logs(part)
             found[part] = (p.exp() * (p - q)).sum(-1)
         ctx.save_for_backward(hidden, weight, bias)
-        plain = None if bias is None else bias.detach()
-        held = replace(policy, hidden=hidden.detach(), weight=weight.detach(), bias=plain)
-        ctx.heads = held, reference
+        ctx.heads = policy.with_tensors(hidden, weight, bias), reference
         return found
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        hidden, weight, bias = ctx.saved_tensors
         policy, reference = ctx.heads
-        grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight, dtype=torch.float32)
-        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
-        for part in policy.parts():
-            logs, bent = policy.both(part)
-            slope = (logs.exp() - reference.logs(part).exp()) * grad[part, None]
-            if bent is not None and policy.softcap is not None:
-                slope *= 1 - (bent / policy.softcap) ** 2
-            slope = slope.mul_(policy.scale / policy.temperature).to(hidden.dtype)
-            grad_hidden[part] = slope @ weight
-            grad_weight += (slope.T @ hidden[part]).float()
-            if grad_bias is not None:
-                grad_bias += slope.float().sum(0)
-        wants = ctx.needs_input_grad
-        return (
-            grad_hidden if wants[0] else None,
-            grad_weight.to(weight.dtype) if wants[1] else None,
-            grad_bias.to(bias.dtype) if grad_bias is not None and wants[2] else None,
-            None,
-            None,
-        )
+
+        def slope(part: slice, logs: Tensor) -> Tensor:
+            return (logs.exp() - reference.logs(part).exp()) * grad[part, None]
+
+        return (*way_back(policy.with_tensors(*ctx.saved_tensors), slope, ctx.needs_input_grad), None, None)
+
+
+def way_back(
+    heads: Heads, slope: Callable[[slice, Tensor], Tensor], wants: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of hidden, weight and bias, each where it is wanted.
+
+    `slope(part, log-probs [C, V])` is the gradient [C, V] with respect to the logits of the positions in `part`, as
+    they are under softcap and temperature.
+    """
+    hidden, weight, bias = heads.hidden, heads.weight, heads.bias
+    grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight, dtype=torch.float32)
+    grad_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+    for part in heads.parts():
+        logs, bent = heads.both(part)
+        found = slope(part, logs)
+        if bent is not None and heads.softcap is not None:
+            found = found * (1 - (bent / heads.softcap) ** 2)
+        found = (found * (heads.scale / heads.temperature)).to(hidden.dtype)
+        grad_hidden[part] = found @ weight
+        grad_weight += (found.T @ hidden[part]).float()
+        if grad_bias is not None:
+            grad_bias += found.float().sum(0)
+    return (
+        grad_hidden if wants[0] else None,
+        grad_weight.to(weight.dtype) if wants[1] else None,
+        grad_bias.to(bias.dtype) if bias is not None and grad_bias is not None and wants[2] else None,
+    )

@@ -81,7 +81,9 @@ def shape(
     critic=True,
     shape=shape,
     through=guided,
+    mask=True,
     trains="guide",
+    mask_top_p=0.9,
     samples=1,
     updates=4,
     learning_rate=2e-6,
@@ -99,16 +101,18 @@ def dsp(
     The policy writes a stimulus z to the prompt x, keywords or a plan; a black box, a model of which nothing but its
     answers is known, answers y ~ LLM(x, z); z is rewarded with `scale` times the mean of what the feedback says of
     `box_samples` answers, and the policy climbs by `rlhf-ppo` with a KL penalty to itself as it was at the start, whose
-    weight adapts to hold `kl_target` nats. Start from a policy that was fine-tuned (`sft`) on stimuli of known worth,
-    such as the keywords of references. At its use the stimulus goes into the prompt as here
+    weight adapts to hold `kl_target` nats. What it draws is in the top-p set of the policy as it was some rollouts ago,
+    which is NLPO (Ramamurthy et al. 2022): pi is cut to that set and normalised wherever it is sampled and learned
+    from, while the KL penalty is on the policy itself. Start from a policy that was fine-tuned (`sft`) on stimuli of
+    known worth, such as the keywords of references. At its use the stimulus goes into the prompt as here
     (prompts/dsp/guided.jinja).
 
-    The paper's policy is T5-large; it clips the actions to the most likely ones of an older policy as well (NLPO),
-    and rewards single keywords that are in the reference; neither is here: top-p of an older policy would take its
-    log-probs at every sampled token, and a rule as feedback says the same of the answer.
+    The paper's policy is T5-large; it rewards single keywords that are in the reference as well, which a rule as
+    feedback says of the answer. The released code (RL4LMs) has every mask leave the special tokens, and a least number
+    of tokens: here it is the top-p set, in which the likeliest token always is.
 
-    policy: log-probs of R stimuli, with values; group: behaviour, advantages, returns, values [P]. The result is per
-    response [R], weighted by its tokens.
+    policy: log-probs of R stimuli under the mask, with values; group: behaviour, advantages, returns, values [P]. The
+    result is per response [R], weighted by its tokens.
 
     Options:
         box: the black box: a model by its name, such as http://host:port/v1#name; it is never trained

@@ -25,7 +25,8 @@ class Online:
     `reference` names the option that, unless it is 0, takes the reference policy's log-probs; `critic` says whether a
     critic learns along. `shape(rollout, **options)` works out once for each rollout, before the first update, what the
     objective reads from it; its keyword-only arguments are options of the method too. With fewer than `at_least`
-    responses to a prompt nothing can be learned. `judges` are options that name further feedback: its numbers stand
+    responses to a prompt nothing can be learned. `mask` says whether samples may be drawn under a mask (mask.py): its
+    options are the method's too. `judges` are options that name further feedback: its numbers stand
     beside the rewards in a rollout, under the option's name. `through(feedback, *, options)` makes of the feedback
     another one, such as one that asks a model with the response; its arguments are options of the method as well.
     `defaults` are the paper's, for options that all such methods share.
@@ -37,6 +38,7 @@ class Online:
     at_least: int = 1
     judges: tuple[str, ...] = ()
     through: Callable[..., Feedback] | None = None
+    mask: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -100,6 +102,7 @@ def learns_online(
     at_least: int = 1,
     judges: tuple[str, ...] = (),
     through: Callable[..., Feedback] | None = None,
+    mask: bool = False,
     records: Callable[..., tuple[list[Record], list[str]]] | None = None,
     trains: Role = "policy",
     **defaults: Any,
@@ -110,7 +113,7 @@ def learns_online(
     """
 
     def mark(function: Function) -> Function:
-        online = Online(reference, critic, shape, at_least, judges, through, defaults)
+        online = Online(reference, critic, shape, at_least, judges, through, mask, defaults)
         setattr(function, "online", online)  # noqa: B010 - as above
         return learns_from("prompts", trains=trains, records=records)(function)
 

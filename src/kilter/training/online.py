@@ -40,6 +40,7 @@ from kilter.models.local import generation_ends
 from kilter.records import Prompt
 from kilter.store import fingerprint
 from kilter.training import rollouts, unrewarded
+from kilter.training.mask import MaskOptions
 from kilter.training.objective import Online
 from kilter.training.rollouts import Rollout
 from kilter.training.sampled import judged, texts_of
@@ -87,11 +88,12 @@ class OnlineSource:
         shape: Callable[[Rollout], None] | None = None,
         shaped_by: Mapping[str, Any] | None = None,
         judges: Mapping[str, Feedback] | None = None,
+        mask: MaskOptions | None = None,
     ) -> None:
         """`ids` are the tokens of `prompts`, `ends` the tokens that end a response.
 
         `shape` completes a rollout for the objective; `shaped_by` are its options, which the run is known by. What
-        `judges` say of a response stands beside its reward, under their names.
+        `judges` say of a response stands beside its reward, under their names. `mask`: what may be drawn.
         """
         self.prompts, self.ids, self.feedback = prompts, ids, feedback
         self.tokenizer, self.ends, self.options = tokenizer, ends, options
@@ -99,6 +101,8 @@ class OnlineSource:
         self.wants_reference, self.shape, self.shaped_by = wants_reference, shape, shaped_by
         self.temperature = options.temperature
         self.judges = dict(judges or {})
+        self.mask = mask or MaskOptions()
+        self.mask_top_p = self.mask.mask_top_p
         self._rig: Rig | None = None
         self._phase, self._rollout = -1, Rollout([])
 
@@ -157,6 +161,9 @@ class OnlineSource:
         """
         phase, within = divmod(step, self.steps_a_phase)
         if phase != self._phase:
+            # In the middle of a phase the run was continued, and the mask came with its state.
+            if (mask := self._attached.mask) is not None and not within and phase % self.mask.mask_every == 0:
+                mask.refresh()
             self._rollout, self._phase = self._of(phase), phase
         trees, parts = self._rollout.trees, self.options.minibatches
         if parts == 1 or not trees:
@@ -216,6 +223,12 @@ class OnlineSource:
             for tree, numbers in zip(trees, values, strict=True):
                 sizes = [sum(mask) for mask in tree.masks]
                 tree.info["values"] = [part.numpy() for part in numbers.split(sizes)]
+        if rig.mask is not None:
+            # Log-probs of the policy itself, which it is held near its reference by.
+            trees = [tree for tree in answered if isinstance(tree, Tree)]
+            whole = score(rig.policy, trees, rig.micro_tokens, rig.accelerator.device)
+            for tree, numbers in zip(trees, whole, strict=True):
+                tree.info["own"] = [part.numpy() for part in numbers.split([sum(mask) for mask in tree.masks])]
         if world > 1:
             found = gather_object(list(zip(mine, answered, strict=True)))
             answered = [tree for _, tree in sorted(found, key=lambda pair: pair[0])]
@@ -254,8 +267,8 @@ class OnlineSource:
 
         device = rig.accelerator.device.type
         with torch.autocast(device, torch.bfloat16, enabled=rig.policy.bf16):
-            found = sample(
-                rig.policy.model,
+            draw = partial(sample, rig.policy.model, progress=progress) if rig.mask is None else rig.mask.sample
+            found = draw(
                 [self.ids[i] for i in chosen],
                 n=o.samples,
                 max_tokens=o.max_tokens,
@@ -264,7 +277,6 @@ class OnlineSource:
                 seed=self.seed * 1_000_003 + phase,
                 keys=places,
                 batch_size=ROWS,
-                progress=progress,
             )
         rig.say("asking for feedback")
         prompts = [self.prompts[i] for i in chosen]
@@ -350,12 +362,14 @@ def online_source(
     feedback = named(options.feedback)
     if online.through:
         feedback = online.through(feedback, **_taken(online.through, given))
-    further = {name: given[name] for name in ("gold", *online.judges) if given[name] is not None}
-    judges = {name: named(judge) for name, judge in further.items()}
+    asked = {name: given[name] for name in ("gold", *online.judges) if given[name] is not None}
+    judges = {name: named(judge) for name, judge in asked.items()}
     for judge in (feedback, *judges.values()):
         check(judge, prompts)
     kept, ids, notes = _encoded(tokenizer, prompts, room)
     shaping = _taken(online.shape, given) if online.shape else {}
+    further = _taken(online.through, given) if online.through else {}
+    mask = MaskOptions(**{name: given[name] for name in MaskOptions.model_fields}) if online.mask else None
     source = OnlineSource(
         kept,
         ids,
@@ -367,8 +381,9 @@ def online_source(
         seed=given["seed"],
         wants_reference=bool(online.reference and given[online.reference]),
         shape=partial(online.shape, **shaping) if online.shape else None,
-        shaped_by=shaping | (_taken(online.through, given) if online.through else {}),
+        shaped_by=shaping | further | (mask.model_dump() if mask else {}),
         judges=judges,
+        mask=mask,
     )
     return source, notes
 

@@ -50,10 +50,12 @@ def shape(
     """
     lengths, values = torch.from_numpy(rollout.lengths), torch.from_numpy(rollout.flat("values"))
     rewards = torch.zeros_like(values)
+    # Under a mask the penalty is on the policy itself: what the mask alone keeps from it is no way away.
+    drawn = "own" if rollout.trees and "own" in rollout.trees[0].info else "behaviour"
     if kl_coef:
         if kl_target and "rollout_kl" in rollout.state:
             kl_coef = adapted(rollout.state["kl_coef"], rollout.state["rollout_kl"], kl_target)
-        behaviour, reference = (torch.from_numpy(rollout.flat(name)) for name in ("behaviour", "reference"))
+        behaviour, reference = (torch.from_numpy(rollout.flat(name)) for name in (drawn, "reference"))
         rewards -= kl_coef * (k1 if kl_estimator == "k1" else k3)(behaviour, reference)
         away = float(k1(behaviour, reference).sum()) / max(1, int((lengths > 0).sum()))
         rollout.state = {"kl_coef": kl_coef, "rollout_kl": away}

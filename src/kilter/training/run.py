@@ -31,6 +31,7 @@ from kilter.training.blank import without_blanks
 from kilter.training.course import Task, course_of
 from kilter.training.critic import CriticOptions, load_critic
 from kilter.training.judged import check_scores, judged_trees, steps_of
+from kilter.training.mask import MaskOptions
 from kilter.training.objective import Kind, Role, kind_of, offline_of, online_of, role_of
 from kilter.training.online import OnlineOptions, online_source
 
@@ -60,7 +61,8 @@ def options_of(method: Method) -> type[BaseModel]:
         for hook in online.hooks:
             own |= _of_hook(method, hook)
         own |= {name: (dict[str, float] | str, Field(description=told.get(name, ""))) for name in online.judges}
-        shared = {**OnlineOptions.model_fields, **(CriticOptions.model_fields if online.critic else {}), **shared}
+        kinds: list[type[BaseModel]] = [OnlineOptions, *[CriticOptions] * online.critic, *[MaskOptions] * online.mask]
+        shared = {name: field for model in kinds for name, field in model.model_fields.items()} | shared
     offline = offline_of(method.function)
     for hook in offline.hooks:
         # What all methods share, such as the seed, a hook may ask for: it is not the method's own by that.
