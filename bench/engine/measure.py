@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 # What Kilter sets for its user on a CPU (engine/memory.py), as the environment of a process that does not.
 ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "LRU_CACHE_CAPACITY": "256",
+    "MALLOC_MMAP_THRESHOLD_": str(2**27), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "LRU_CACHE_CAPACITY": "256",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
 }  # fmt: skip
 

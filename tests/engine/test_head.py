@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kilter.engine import head
+from kilter.engine import head, tiles
 from kilter.engine.head import log_probs
 
 
@@ -16,14 +16,19 @@ def plain(hidden, weight, bias, targets, scale, softcap, temperature):
     return logs.gather(1, targets[:, None])[:, 0], -(logs.exp() * logs).sum(-1)
 
 
-@pytest.mark.parametrize("chunk", [50, 400, 2**20])
+@pytest.mark.parametrize(("chunk", "side"), [(50, 0), (400, 0), (2**20, 0), (2**20, 5), (2**20, 1024)])
 @pytest.mark.parametrize("keep", [0, 2**28])
 @pytest.mark.parametrize(
     ("scale", "softcap", "temperature", "biased"),
     [(1.0, None, 1.0, False), (0.5, None, 0.7, True), (2.0, 1.5, 1.0, True), (2.0, 1.5, 0.7, True)],
 )
-def test_values_and_gradients_do_not_depend_on_chunks(monkeypatch, chunk, keep, scale, softcap, temperature, biased):
+def test_values_and_gradients_do_not_depend_on_chunks(
+    monkeypatch, chunk, side, keep, scale, softcap, temperature, biased
+):
+    """`side` is that of tiles, 0 for whole rows."""
     monkeypatch.setitem(head.CHUNK, "cpu", chunk)
+    monkeypatch.setattr(head, "suited", lambda rows, device: side > 0)
+    monkeypatch.setattr(tiles, "SIDE", side)
     monkeypatch.setitem(head.KEEP, "cpu", keep)
     torch.manual_seed(0)
     hidden = torch.randn(23, 8, requires_grad=True)
@@ -60,3 +65,22 @@ def test_nothing_scored_is_nothing():
     )
     assert found.shape == (0,)
     found.sum().backward()
+
+
+def test_a_large_vocabulary_goes_by_tiles_in_half_precision():
+    """By default, from 16,384 words on. The rounding is that of bf16, and the weights' slope is summed in fp32."""
+    assert tiles.suited(head.CHUNK["cpu"] // 20_000, "cpu")
+    assert not tiles.suited(head.CHUNK["cpu"] // 4096, "cpu")
+    assert not tiles.suited(head.CHUNK["cuda"] // 150_000, "cuda")
+    torch.manual_seed(0)
+    hidden = torch.randn(70, 16, requires_grad=True)
+    weight = torch.randn(20_000, 16, requires_grad=True)
+    targets = torch.randint(0, 20_000, (70,))
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = log_probs(hidden, weight, None, targets)
+    expected, _ = plain(hidden, weight, None, targets, 1.0, None, 1.0)
+    torch.testing.assert_close(found, expected, atol=0.15, rtol=0)
+    mine, its = (torch.autograd.grad(x.sum(), [hidden, weight]) for x in (found, expected))
+    for one, other in zip(mine, its, strict=True):
+        assert one.dtype == torch.float32
+        assert (one - other).norm() < 0.02 * other.norm()

@@ -1,7 +1,8 @@
 """The head: log-probs of the scored tokens only, in chunks; [T, V] logits never exist.
 
 A chunk of hidden states becomes logits, log-softmax and the log-prob of its target while it is in the cache. The way
-back needs the softmax again: it is kept (in the computing precision) while it is small, else computed anew.
+back needs the softmax again: it is kept (in the computing precision) while it is small, else computed anew. Of a large
+vocabulary a chunk is a tile (tiles.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from kilter.engine.tiles import Tiled, suited
 
 # Logits of a chunk, in elements: 4 MB of fp32, which a CPU's cache holds. A GPU wants larger ones.
 CHUNK = {"cpu": 2**20, "cuda": 2**27}
@@ -74,11 +77,11 @@ def log_probs(
     """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
-        kind = torch.get_autocast_dtype(device)
-        hidden, weight, bias = hidden.to(kind), weight.to(kind), None if bias is None else bias.to(kind)
+        hidden = hidden.to(torch.get_autocast_dtype(device))
     if softcap is None:
         scale, temperature = scale / temperature, 1.0
-    found, spread = _Head.apply(hidden, weight, bias, targets, scale, softcap, temperature, entropy)
+    way = Tiled if suited(CHUNK.get(device, 2**24) // len(weight), device) else _Head
+    found, spread = way.apply(hidden, weight, bias, targets, scale, softcap, temperature, entropy)
     return found, spread if entropy else None
 
 
@@ -96,6 +99,7 @@ class _Head(torch.autograd.Function):
         entropy: bool,
     ) -> tuple[Tensor, Tensor]:
         count, vocabulary = len(hidden), len(weight)
+        own, own_bias = _as(hidden, weight), _as(hidden, bias)
         found = torch.empty(count, dtype=torch.float32, device=hidden.device)
         spread = torch.empty(count if entropy else 0, dtype=torch.float32, device=hidden.device)
         size = count * vocabulary * hidden.element_size()
@@ -103,7 +107,7 @@ class _Head(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad) and plain and size <= KEEP.get(hidden.device.type, 2**28)
         kept = hidden.new_empty((count, vocabulary)) if wanted else None
         for part in chunks(count, vocabulary, hidden.device.type):
-            logs, _ = chunk_log_softmax(hidden[part], weight, bias, scale, softcap, temperature)
+            logs, _ = chunk_log_softmax(hidden[part], own, own_bias, scale, softcap, temperature)
             found[part] = logs.gather(1, targets[part, None])[:, 0]
             if kept is not None:
                 # What the slope is a multiple of, written down once in the precision of the products on the way back.
@@ -121,11 +125,12 @@ class _Head(torch.autograd.Function):
         scale, softcap, temperature, entropy = ctx.options
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         wants_bias = wants_bias and bias is not None
+        own, own_bias = _as(hidden, weight), _as(hidden, bias)
         if kept is not None:
             # It becomes the slope in place; a second way back through this graph is refused by autograd.
             kept.mul_(-grad[:, None].to(kept.dtype))
-            grad_hidden = kept @ weight if wants_hidden else None
-            grad_weight = kept.T @ hidden if wants_weight else None
+            grad_hidden = kept @ own if wants_hidden else None
+            grad_weight = (kept.T @ hidden).to(weight.dtype) if wants_weight else None
             grad_bias = kept.sum(0, dtype=torch.float32).to(bias.dtype) if wants_bias else None
             return grad_hidden, grad_weight, grad_bias, *([None] * 5)
 
@@ -133,7 +138,7 @@ class _Head(torch.autograd.Function):
         total = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
         total_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias else None
         for part in chunks(len(hidden), len(weight), hidden.device.type):
-            logs, bent = chunk_log_softmax(hidden[part], weight, bias, scale, softcap, temperature)
+            logs, bent = chunk_log_softmax(hidden[part], own, own_bias, scale, softcap, temperature)
             g, soft = grad[part, None], logs.exp()
             slope = soft * -g
             if entropy:
@@ -143,13 +148,21 @@ class _Head(torch.autograd.Function):
                 slope *= 1 - (bent / softcap) ** 2
             slope = slope.mul_(scale / temperature).to(hidden.dtype)
             if grad_hidden is not None:
-                grad_hidden[part] = slope @ weight
+                grad_hidden[part] = slope @ own
             if total is not None:
                 total += slope.T @ hidden[part]
             if total_bias is not None:
                 total_bias += slope.sum(0, dtype=torch.float32)
         grad_weight = None if total is None else total.to(weight.dtype)
         return grad_hidden, grad_weight, None if total_bias is None else total_bias.to(bias.dtype), *([None] * 5)
+
+
+def _as(hidden: Tensor, weight: Any) -> Any:
+    """Return the head's weights in the precision that is computed in.
+
+    They are made for each way anew: between the two, a copy of a large vocabulary would be kept with all activations.
+    """
+    return None if weight is None else weight.to(hidden.dtype)
 
 
 def chunks(count: int, vocabulary: int, device: str) -> list[slice]:
