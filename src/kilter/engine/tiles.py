@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 SIDE = 1024  # positions and words of a tile: 4 MB of fp32, which a CPU's cache holds
 LEAST = 64  # positions that whole rows should hold; with fewer, tiles are faster
+# Weights whose gradient is added to what they have, so that autograd hears of none (thrift.py), by their identity.
+gathered: set[int] = set()
 
 
 def suited(rows: int, device: str) -> bool:
@@ -69,7 +71,10 @@ class Tiled(torch.autograd.Function):
         scale, softcap, temperature = ctx.options
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.zeros(hidden.shape, device=hidden.device) if wants_hidden else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
+        gathers = id(weight) in gathered
+        if gathers and weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        sums = weight.grad if gathers else torch.zeros_like(weight, dtype=torch.float32) if wants_weight else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if wants_bias and bias is not None else None
         for part in parts(len(hidden)):
             own, g = hidden[part], grad[part, None]
@@ -88,13 +93,13 @@ class Tiled(torch.autograd.Function):
                 slope = slope.mul_(scale / temperature).to(hidden.dtype)
                 if grad_hidden is not None:
                     grad_hidden[part] += slope @ weight[words].to(hidden.dtype)
-                if grad_weight is not None:
-                    grad_weight[words] += slope.T @ own
+                if sums is not None:
+                    sums[words] += slope.T @ own
                 if grad_bias is not None:
                     grad_bias[words] += slope.sum(0, dtype=torch.float32)
         return (
             None if grad_hidden is None else grad_hidden.to(hidden.dtype),
-            None if grad_weight is None else grad_weight.to(weight.dtype),
+            None if gathers or sums is None else sums.to(weight.dtype),
             None if grad_bias is None else grad_bias.to(bias.dtype),
             *([None] * 5),
         )

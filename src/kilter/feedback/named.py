@@ -13,7 +13,7 @@ from kilter.feedback.reward_model import RewardModel
 from kilter.feedback.rule_model import PREFIX, rule_model
 from kilter.feedback.rules import RULES, Rule
 from kilter.feedback.truth import WorldTruth
-from kilter.models.load import SERVER, checkpoint, is_reward_model, load
+from kilter.models.load import SERVER, VLLM, checkpoint, is_reward_model, load
 from kilter.models.protocol import Model
 
 JUDGE = "judge:"
@@ -65,7 +65,7 @@ def _judge(name: str) -> Model:
 def _admit_judge(model: str) -> None:
     if not model:
         raise KilterError(f"'{JUDGE}' names no model; write {JUDGE}MODEL, such as {JUDGE}kilter/teacher.")
-    if not model.startswith((*SERVER, "kilter/")) and is_reward_model(_folder(model)):
+    if not model.startswith((*SERVER, "kilter/")) and is_reward_model(_folder(model.removeprefix(VLLM))):
         raise KilterError(f"'{model}' is a reward model, which says nothing in words; name it without '{JUDGE}'.")
 
 

@@ -1,4 +1,7 @@
-"""A model by its name: a bundled one, a folder, a hub id, `http://host:port/v1#name`, or several of them, mixed."""
+"""A model by its name: a bundled one, a folder, a hub id, `http://host:port/v1#name`, or several of them, mixed.
+
+`vllm:` before the name of weights has vLLM run them.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +42,7 @@ EXPECTED = f"a bundled one ({', '.join(BUNDLED)}), a folder, a hub id, or http:/
 WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 UNWANTED = ["original/*", "consolidated*", "onnx/*"]  # the same weights once more, for other software
 SERVER = ("http://", "https://")
+VLLM = "vllm:"
 # What transformers and tokenizers raise of a checkpoint that is damaged, or of a kind they do not know.
 UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
 DECODING = "decoding.json"
@@ -64,6 +68,10 @@ def _opened(name: str) -> Model:
         return Server(name)
     if is_teacher(name):
         return Teacher(name)
+    if name.startswith(VLLM):
+        from kilter.models.vllm import ByVllm
+
+        return ByVllm(name)
     if is_steered(name):
         from kilter.models.steered import Steered
 
@@ -86,7 +94,7 @@ def admit(name: str) -> None:
 
         checkpoint(read(name)["model"])
     elif not name.startswith(SERVER):
-        checkpoint(name)
+        checkpoint(name.removeprefix(VLLM))
 
 
 def is_steered(name: str) -> bool:
@@ -106,6 +114,8 @@ def checkpoint(name: str) -> Path:
             return _checked(folder, name)
     if name.startswith(SERVER):
         raise KilterError(f"'{name}' is a server, and weights are needed here; name a folder or a hub id.")
+    if name.startswith(VLLM):
+        raise KilterError(f"'{name}' is a model for answers, and weights are needed here; leave '{VLLM}' out.")
     if is_teacher(name):
         raise KilterError(f"'{name}' is a script, and weights are needed here; name {', '.join(BUNDLED)} or a folder.")
     if not name.strip():

@@ -64,6 +64,7 @@ class Local:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         kind = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         model, self.tokenizer = load_weights(name, kind)
+        self.dtype = model.dtype
         self.model: Any = model.to(self.device).eval()  # type: ignore[arg-type]
         self.positions = room(model)
         self.ends = end_ids(self.tokenizer) | generation_ends(model)
@@ -84,7 +85,7 @@ class Local:
         own = [folder.resolve() for name in self.folder_names() for folder in folders(name)]
         files = [file for folder in own for file in sorted(folder.iterdir()) if file.is_file()]
         told = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-        return f"{own[0]} {identify(told)} {self.model.dtype}"
+        return f"{own[0]} {identify(told)} {self.dtype}"
 
     def folder_names(self) -> list[str]:
         """Return the names of the checkpoints whose files the identity is made of."""

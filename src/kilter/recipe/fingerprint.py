@@ -64,13 +64,15 @@ class Files:
 
     def model(self, name: str) -> str:
         """Return the hash of a checkpoint's files, an adapter's with its base's; what has none stands for itself."""
-        from kilter.models.load import folders, has_weights
+        from kilter.models.load import VLLM, folders, has_weights
         from kilter.models.mixed import is_mixture, parts
 
         if is_mixture(name):
             return " ".join([name, *map(self.model, parts(name))])
         if not has_weights(name):
             return name
+        if name.startswith(VLLM):
+            return VLLM + self.model(name.removeprefix(VLLM))
         return " ".join(self._content(folder) for folder in folders(name))
 
     def _content(self, path: Path) -> str:

@@ -1,9 +1,9 @@
 """The online source: the policy answers prompts, feedback rewards the answers, an objective learns from them.
 
 Training goes by phases. At the start of each the policy as it is by then samples K responses to each of B prompts, with
-the engine's sampler: the same weights in memory, the same precision, one prefill a prompt. Log-probs of what was
-sampled are the sampler's own, of the very distribution it drew from; no forward is spent on them. Then the phase's
-`updates` passes over the responses are taken, in one step each or in `minibatches`.
+the engine's sampler: the same weights in memory, the same precision, one prefill a prompt (or by vLLM: drawing.py).
+Log-probs of what was sampled are the sampler's own, of the very distribution it drew from; no forward is spent on them.
+Then the phase's `updates` passes over the responses are taken, in one step each or in `minibatches`.
 
 What is not known of the responses here, an advantage, a reward shaped by a critic, is worked out by the method: in its
 objective, or once for a phase in what it gave to `learns_online`. A prompt of which the feedback cannot say anything
@@ -28,9 +28,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from kilter.engine import checkpoint
 from kilter.engine.batch import Tree
 from kilter.engine.feed import Rig
-from kilter.engine.plain import obstacle
 from kilter.engine.reference import score
-from kilter.engine.sampler import Completion, sample
+from kilter.engine.sampler import Completion
 from kilter.engine.template import end_ids, prompt_ids
 from kilter.errors import KilterError, SetAside
 from kilter.feedback.named import named
@@ -40,12 +39,12 @@ from kilter.models.local import generation_ends
 from kilter.records import Prompt
 from kilter.store import fingerprint
 from kilter.training import rollouts, unrewarded
+from kilter.training.drawing import Drawer, Sampler
 from kilter.training.mask import MaskOptions
 from kilter.training.objective import Online
 from kilter.training.rollouts import Rollout
 from kilter.training.sampled import judged, texts_of
 
-ROWS = 256  # sequences that grow at a time
 MEASURED = "gold"  # the judge that nothing is learned from
 
 
@@ -67,6 +66,8 @@ class OnlineOptions(BaseModel):
     minibatches: int = Field(default=1, gt=0, description="Steps in a pass, of batch_size prompts each.")
     cut_penalty: float = Field(default=0.0, ge=0, description="Taken off the reward of a response that did not end.")
     skip_cut: bool = Field(default=False, description="Learn nothing from responses that did not end.")
+    sampler: Sampler = Field(default="engine", description="What draws the samples: engine, or vllm in this process.")
+    vllm_memory: float = Field(default=0.3, gt=0, lt=1, description="Share of the device's memory that vLLM takes.")
     entropy: bool = Field(default=False, description="Measure the entropy of the policy at each token; costs time.")
 
 
@@ -103,6 +104,7 @@ class OnlineSource:
         self.judges = dict(judges or {})
         self.mask = mask or MaskOptions()
         self.mask_top_p = self.mask.mask_top_p
+        self._draw = Drawer(options.sampler, tokenizer, options.vllm_memory)
         self._rig: Rig | None = None
         self._phase, self._rollout = -1, Rollout([])
 
@@ -128,8 +130,11 @@ class OnlineSource:
     def attach(self, rig: Rig) -> None:
         """Take what the loop lends."""
         self._rig = rig
-        # Found out once, and not in the reduced precision that the samples are drawn in.
-        obstacle(rig.policy.model)
+        self._draw.attach(rig)
+
+    def release(self) -> None:
+        """Let go of what samples."""
+        self._draw.release()
 
     def fresh(self, step: int) -> bool:
         """Whether the policy is at `step` still the very one that sampled."""
@@ -141,7 +146,7 @@ class OnlineSource:
 
     def digest(self) -> str:
         """Return a hash of what decides the samples beside the policy."""
-        told = self.options.model_dump(exclude={"feedback", "gold"})
+        told = self.options.model_dump(exclude={"feedback", "gold", "vllm_memory"})
         asked = [(list(row), prompt.meta) for row, prompt in zip(self.ids, self.prompts, strict=True)]
         judges = {name: judge.name for name, judge in self.judges.items()}
         return fingerprint(asked, self.feedback.name, told, sorted(self.ends), self.shaped_by, judges)
@@ -260,24 +265,16 @@ class OnlineSource:
         Of a prompt that is not rewarded it is who did not say, and why.
         """
         rig, o = self._attached, self.options
-        total = len(chosen) * o.samples
-
-        def progress(finished: int, sampled: int) -> None:
-            rig.say(f"sampling {finished}/{total}")
-
-        device = rig.accelerator.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=rig.policy.bf16):
-            draw = partial(sample, rig.policy.model, progress=progress) if rig.mask is None else rig.mask.sample
-            found = draw(
-                [self.ids[i] for i in chosen],
-                n=o.samples,
-                max_tokens=o.max_tokens,
-                temperature=o.temperature,
-                stop_ids=self.ends,
-                seed=self.seed * 1_000_003 + phase,
-                keys=places,
-                batch_size=ROWS,
-            )
+        found = self._draw(
+            rig,
+            [self.ids[i] for i in chosen],
+            n=o.samples,
+            max_tokens=o.max_tokens,
+            temperature=o.temperature,
+            stop_ids=self.ends,
+            seed=self.seed * 1_000_003 + phase,
+            keys=places,
+        )
         rig.say("asking for feedback")
         prompts = [self.prompts[i] for i in chosen]
         texts = [texts_of(self.tokenizer, completions, self.ends) for completions in found]
@@ -359,6 +356,7 @@ def online_source(
     if torch.cuda.is_available():
         # A reward model goes where this process's policy will be.
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    Drawer(options.sampler, tokenizer, options.vllm_memory).check(model)
     feedback = named(options.feedback)
     if online.through:
         feedback = online.through(feedback, **_taken(online.through, given))
