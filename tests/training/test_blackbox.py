@@ -4,7 +4,7 @@ import pytest
 import torch
 from token_runs import Tokens
 
-from kilter.engine import checkpoint, loop, masking
+from kilter.engine import checkpoint, loop, masking, vllm_sampler
 from kilter.engine.among import outside
 from kilter.errors import KilterError
 from kilter.feedback.named import named
@@ -133,7 +133,7 @@ def test_a_run_under_a_mask_goes_on_with_the_very_mask(tmp_path, monkeypatch):
     monkeypatch.setattr(dsp, "load", lambda name: Hinted())
     tokens = Tokens(tmp_path, monkeypatch, words=3, length=3)
     told = {"box": "hinted", "feedback": "contains:good", "mask_top_p": 0.8, "mask_every": 2, "checkpoint_every": 5}
-    told |= RUN | {"steps": 14, "updates": 2, "learning_rate": 2e-2}
+    told |= RUN | {"steps": 8, "updates": 2, "learning_rate": 2e-2}
     whole, _ = tokens.run("dsp", "whole", **told)
     save = checkpoint.save_state
 
@@ -149,3 +149,11 @@ def test_a_run_under_a_mask_goes_on_with_the_very_mask(tmp_path, monkeypatch):
     parts, _ = tokens.run("dsp", "parts", **told)
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, parts.state_dict()[name])
+
+
+def test_vllm_draws_under_no_mask(tmp_path, monkeypatch):
+    monkeypatch.setattr(dsp, "load", lambda name: Hinted())
+    monkeypatch.setattr(vllm_sampler, "check", lambda model: None)
+    tokens = Tokens(tmp_path, monkeypatch, words=3, length=3)
+    with pytest.raises(KilterError, match="draws under no mask; set mask_top_p to none"):
+        tokens.run("dsp", box="hinted", feedback="contains:good", sampler="vllm", **RUN)

@@ -40,8 +40,6 @@ class Drawer:
             raise KilterError("vLLM draws under no mask; set mask_top_p to none, or take sampler=engine.")
         elif rig.accelerator.num_processes > 1:
             raise KilterError("sampler=vllm works in one process only; leave it out here, or run without torchrun.")
-        elif rig.mask is not None:
-            raise KilterError("vLLM knows no mask that follows a policy; leave mask_top_p or sampler=vllm out.")
 
     def __call__(self, rig: Rig, prompts: Sequence[Sequence[int]], *, n: int, **how: Any) -> list[list[Completion]]:
         """Return `n` completions of each prompt; `how` are what both samplers take."""
