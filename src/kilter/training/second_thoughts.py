@@ -70,8 +70,9 @@ def second_thoughts(policy: LogProbs, group: Groups) -> Loss:
     `kilter data second-thoughts` has a model so trained answer, think again and edit. The paper's second stage (§3.2)
     refines it by reinforcement, rewarded by a discriminator of human and machine edits and a model of values: train
     either as a reward model on chains (`kilter train reward-outcome`), then any online method, such as
-    `kilter train rlhf-ppo --feedback '{"models/discriminator": 1, "models/values": 1, "edits": 1}'`. The rule `edits`
-    rewards a chain that fits the answer before it and comes out as it says.
+    `kilter train rlhf-ppo --feedback '{"models/discriminator": 0.5, "models/values": 0.5, "edits": 2}'`. The rule
+    `edits` rewards a chain that fits the answer before it and comes out as it says. It is 0 or 1, and what a reward
+    model says has no bound: where the rule counts for little, chains come to please the discriminator and fit less.
 
     policy: log-probs of R chains. The result is per chain [R], weighted by its number of scored tokens.
 
