@@ -48,9 +48,9 @@ def test_fresh_comparisons_beat_as_many_that_were_all_collected_at_the_start(run
 def test_a_preference_model_s_lead_over_the_onlooker_grows_with_the_distance(runs):
     """Each learns from its half of noisy comparisons; a policy finds the noise of the one that it learns from.
 
-    The lead is measured along the way on what was sampled, and exactly for the policy that is left. With less noise
-    both learn the same of so simple a reward, and the lead may as well fall: by policies that are exact, in two of five
-    seeds at noise 1.
+    The lead is measured along the way on what was sampled, and exactly for the policy that is left. By hand, on four
+    seeds: it grows by 1.0 to 1.6 for each unit of sqrt(KL), to 1.1 to 2.6. With less noise both learn the same of so
+    simple a reward, and the lead may as well fall: by policies that are exact, in two of five seeds at noise 1.
     """
     runs, slopes, leads = runs(TokenWorld(words=3, length=3)), [], []
     told = ROUNDS | {"feedback": "gold", "noise": 2.0, "rounds": 1, "steps": 16, "learning_rate": 1e-2}
