@@ -22,9 +22,8 @@ from transformers import AttentionInterface
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kilter.engine.attention import NAME, attention
-from kilter.engine.batch import Tree, collate
 from kilter.engine.feed import Feed
-from kilter.engine.trunk import Trunk
+from kilter.engine.trunk import Trunk, small_forest
 
 # Operations of a run (6 for each weight and token) from which compiling pays: about a quarter of an hour.
 WORTH = {"cpu": 2e14, "cuda": 1e17}
@@ -114,15 +113,11 @@ def _layers(model: nn.Module) -> list[Any]:
 def _tried(trunk: Trunk) -> Tensor:
     """Return hidden states [T, H] of a small forest, having gone back through them, which leaves no gradient."""
     parameters = [p for p in trunk.parameters() if p.requires_grad]
-    size = trunk._plain.config.get_text_config().vocab_size
-    draw = [(7 * i + 3) % size for i in range(21)]
-    masks = [[True] * 4, [True] * 3]
-    trees = [Tree(draw[:5], [draw[5:9], draw[9:12]], masks), Tree(draw[12:15], [draw[15:21]], [[True] * 6])]
-    batch = collate(trees).to(parameters[0].device)
+    batch = small_forest(trunk._plain.config.get_text_config().vocab_size).to(parameters[0].device)
     before = [p.grad for p in parameters]
     drops, trunk.drops = trunk.drops, False
     with trunk._manner(batch):
-        hidden = trunk._hidden(batch)
+        hidden = trunk._hidden(batch, batch.at).index_select(0, batch.at)
     trunk.drops = drops
     hidden.float().sum().backward()
     for parameter, grad in zip(parameters, before, strict=True):

@@ -42,10 +42,9 @@ class Scorer(Trunk):
                 return LogProbs(tokens, batch.owner, batch.lengths, spread)
             self.need_layout()
             heads = self._heads(batch)
-            tokens, spread = _read(heads, batch.targets, entropy)
-            if among is not None:
-                tokens = log_probs_among(heads, among, batch.targets)
-            found = LogProbs(tokens, batch.owner, batch.lengths, spread)
+            left = None if among is None else log_probs_among(heads, among, batch.targets)
+            tokens, whole = _read(heads, batch.targets, entropy) if left is None or entropy else (left, None)
+            found = LogProbs(tokens if left is None else left, batch.owner, batch.lengths, whole)
             if asks.rivals:
                 found.rivals = _read(heads, rivals(heads, batch.targets, asks.rivals), False)[0]
             if against is not None:
@@ -71,7 +70,7 @@ class Scorer(Trunk):
         plain = self._plain
         head, config = plain.get_output_embeddings(), plain.config.get_text_config()
         return Heads(
-            self._hidden(batch).index_select(0, batch.at),
+            self._hidden(batch, batch.at).index_select(0, batch.at),
             head.weight,
             head.bias,
             getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from kilter.engine.adapters import dropouts
 from kilter.engine.attention import NAME
 from kilter.engine.batch import Ragged, Tree, collate
 from kilter.engine.designed import Designed
+from kilter.engine.unread import LastLayer
 from kilter.engine.virtual import has_front, virtual
 from kilter.errors import KilterError
 
@@ -45,6 +46,7 @@ class Trunk(nn.Module):
         self.model = model.eval()
         self._dropouts = dropouts(model)
         self.bf16 = bf16
+        self._last: LastLayer | None = None
         self._before = self._plain.config._attn_implementation
         self.ragged = bool(ragged)
         if ragged is None:
@@ -57,6 +59,7 @@ class Trunk(nn.Module):
                 warnings.warn(f"{name} is trained with padding, which is slower: {obstacle}.", stacklevel=3)
         if self.ragged:
             self._plain.set_attn_implementation(NAME)
+            self._last = self._shortened()
 
     @property
     def _plain(self) -> Any:
@@ -77,7 +80,7 @@ class Trunk(nn.Module):
                 f"{type(self._plain).__name__} is trained with padding, and its prefix would be lost where activations "
                 "are computed again; leave gradient_checkpointing off."
             )
-        plain = self._plain
+        plain, self._last = self._plain, None  # what is computed again has to be what was computed
         # Its older name is what transformers 5.0 has.
         enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
         enable({"use_reentrant": False})
@@ -103,15 +106,17 @@ class Trunk(nn.Module):
             for layer, mode in zip(self._dropouts, before, strict=True):
                 layer.training = learns or mode
 
-    def _hidden(self, batch: Ragged) -> Tensor:
-        """Return the hidden state [T, H] of every token of a batch that is laid out."""
+    def _hidden(self, batch: Ragged, at: Tensor | None = None) -> Tensor:
+        """Return the hidden state [T, H] of every token of a batch that is laid out; with `at` only those are right."""
         # A mask of four dimensions is taken as ready by every architecture; the attention function does not look at it.
         ready = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=batch.tokens.device)
         plain, before = self._plain, virtual(self.model)
         given = {"input_ids": batch.tokens[None], "position_ids": batch.positions[None], "layout": batch.layout}
         if before is not None:
             given = before.lay(plain, batch)
-        found: Tensor = plain.base_model(**given, attention_mask=ready, use_cache=False).last_hidden_state[0]
+        shortened = self._last is not None and at is not None and "input_ids" in given
+        with self._last.only(at) if shortened else nullcontext():  # type: ignore[union-attr,arg-type]
+            found: Tensor = plain.base_model(**given, attention_mask=ready, use_cache=False).last_hidden_state[0]
         return found[-len(batch.tokens) :]
 
     def _rows(self, batch: Ragged) -> tuple[Tensor, Tensor]:
@@ -137,6 +142,24 @@ class Trunk(nn.Module):
         return float((found - ordinary).abs().max())
 
     @torch.no_grad()
+    def _shortened(self) -> LastLayer | None:
+        """Return the last layer as it is cut to what is read, where that leaves what is read as it was."""
+        plain = self._plain
+        last = LastLayer.of(plain)
+        if last is None:
+            return None
+        batch = small_forest(plain.config.get_text_config().vocab_size).to(next(plain.parameters()).device)
+        try:
+            whole = self._hidden(batch).index_select(0, batch.at)
+            self._last = last
+            found = self._hidden(batch, batch.at).index_select(0, batch.at)
+        except Exception:  # any model at all may stand here; that of _obstacle went through
+            return None
+        finally:
+            self._last = None
+        return last if torch.allclose(found, whole, atol=ROUNDING.get(plain.dtype, 0.1)) else None
+
+    @torch.no_grad()
     def _obstacle(self) -> str:
         """Return why this model cannot be laid out, or an empty string; tried on a forest of 21 tokens."""
         plain = self._plain
@@ -144,11 +167,7 @@ class Trunk(nn.Module):
         kinds = set(getattr(config, "layer_types", None) or ())
         if strange := sorted(kinds - {"full_attention", "sliding_attention"}):
             return f"it has layers of the kind {strange[0]}"
-        size = config.vocab_size
-        draw = [(7 * i + 3) % size for i in range(21)]
-        masks = [[True] * 4, [True] * 3]
-        trees = [Tree(draw[:5], [draw[5:9], draw[9:12]], masks), Tree(draw[12:15], [draw[15:21]], [[True] * 6])]
-        batch = collate(trees).to(next(plain.parameters()).device)
+        batch = small_forest(config.vocab_size).to(next(plain.parameters()).device)
         batch.layout.watch = []
         try:
             ordinary = self._trial(batch, laid_out=False)
@@ -165,6 +184,13 @@ class Trunk(nn.Module):
         if not off <= ROUNDING.get(plain.dtype, 0.1):
             return f"its {self.reads} come out different by {off:.2g}"
         return ""
+
+
+def small_forest(words: int) -> Ragged:
+    """Return a batch of 21 tokens on which a model is tried: two prompts, with two responses and with one."""
+    draw = [(7 * i + 3) % words for i in range(21)]
+    masks = [[True] * 4, [True] * 3]
+    return collate([Tree(draw[:5], [draw[5:9], draw[9:12]], masks), Tree(draw[12:15], [draw[15:21]], [[True] * 6])])
 
 
 def below(model: Any) -> Any:
