@@ -60,10 +60,10 @@ class Bench:
         self.data = options.data or (Path(shared) / "data" if shared else None)
         self.shapes = (options.models or ("15m,nano" if options.device == "cpu" else "1b")).split(",")
         self.turns = options.turns or (2 if options.quick else 5)
-        known = [row.name for row in rows.table(self.data)] + ["memory"]
-        self.names = options.rows.split(",") if options.rows else known
-        if strange := sorted(set(self.names) - set(known)):
-            sys.exit(f"There is no row {strange[0]}; the rows are {', '.join(known)}.")
+        self.known = [row.name for row in rows.table(self.data)] + ["memory"]
+        self.names = options.rows.split(",") if options.rows else self.known
+        if strange := sorted(set(self.names) - set(self.known)):
+            sys.exit(f"There is no row {strange[0]}; the rows are {', '.join(self.known)}.")
         kept = json.loads(self.file.read_text(encoding="utf-8")) if options.keep and self.file.is_file() else {}
         self.found: dict[str, Any] = {"machine": self.machine(), "rows": kept.get("rows", [])}
         if "limits" in kept:
@@ -118,6 +118,9 @@ class Bench:
                 self.found["limits"] = self.limits()
                 self.write()
             progress.advance(task)
+        measured = {row["name"] for row in self.found["rows"] if "skipped" not in row}
+        self.found["missing"] = [name for name in self.known if name not in measured]
+        self.write()
         page.show(self.found)
         if not self.options.no_page and self.options.device == "cpu":
             page.write(self.found, ROOT / "docs" / "performance.md")

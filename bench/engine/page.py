@@ -93,6 +93,8 @@ def text(found: dict[str, Any]) -> str:
             f"| {row['name']} | {row['what']} | {sides} | {row['unit']} | {ratio(row, 'ratio')} | "
             f"{ratio(row, 'ratio_best')} | {row['n']} |"
         )
+    if found.get("missing"):
+        lines += ["", f"Not measured yet: {', '.join(found['missing'])}."]
     lines += ["", *settings(found), "", *notes(found)]
     return "\n".join(lines) + "\n"
 
