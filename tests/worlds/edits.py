@@ -8,6 +8,7 @@ import random
 
 from kilter.records import Group, Message, Prompt
 from kilter.training.second_thoughts import PROMPTS
+from worlds.llama import small_llama
 
 WORDS = ("ash", "bay", "cob", "dew", "elm", "fir", "gum", "hay", "ivy", "jam")
 END, TURN = "<end>", "<turn>"
@@ -78,27 +79,7 @@ class EditWorld:
 
     def save(self, folder, seed=0, scale=2.0):
         """Save a fresh llama of two layers of width 32, its weights made `scale` times larger; return the folder."""
-        import torch
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=len(self.vocabulary) + 1,
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=64,
-            bos_token_id=None,
-            eos_token_id=0,
-            pad_token_id=0,
-        )
-        made = LlamaForCausalLM(config)
-        with torch.no_grad():
-            for parameter in made.parameters():
-                if parameter.ndim > 1:
-                    parameter.mul_(scale)
+        made = small_llama(len(self.vocabulary) + 1, seed, scale, heads=4, positions=64)
         made.save_pretrained(folder)
         self.tokenizer().save_pretrained(folder)
         return folder

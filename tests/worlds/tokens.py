@@ -13,6 +13,7 @@ import torch
 from kilter.engine import Tree
 from kilter.feedback.protocol import Signal
 from kilter.records import Group, Message, Prompt
+from worlds.llama import small_llama
 
 END, MARK = "<end>", ":"
 PROMPTS = ("x", "y")
@@ -85,27 +86,7 @@ class TokenWorld:
 
     def model(self, seed=0, scale=1.0):
         """Return a llama of two layers of width 32, with fresh weights made `scale` times larger."""
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=len(self.vocabulary),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=32,
-            bos_token_id=None,
-            eos_token_id=0,
-            pad_token_id=0,
-        )
-        made = LlamaForCausalLM(config).eval()
-        with torch.no_grad():
-            for parameter in made.parameters():
-                if parameter.ndim > 1:
-                    parameter.mul_(scale)
-        return made
+        return small_llama(len(self.vocabulary), seed, scale)
 
     def save(self, folder, model=None, seed=0):
         """Save `model`, or a fresh one, as a checkpoint that `kilter train` takes, and return the folder."""

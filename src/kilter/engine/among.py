@@ -10,10 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from kilter.engine.choose import Shaping, least
 from kilter.engine.vocabulary import Heads, way_back
-
-# Top-p rarely needs more than the first few hundred, and sorting all may cost more than the model.
-FEW = 256
 
 
 class Among(NamedTuple):
@@ -28,14 +26,9 @@ def outside(logits: Tensor, top_p: float) -> Tensor:
 
     logits [N, V]. The likeliest token is never outside; what is as likely as the last that is in is in.
     """
-    chance = logits.softmax(-1)
     if top_p >= 1:
-        return torch.zeros_like(chance, dtype=torch.bool)
-    top = chance.topk(min(FEW, chance.shape[-1]), dim=-1).values
-    if bool((top.sum(-1) < top_p).any()):
-        top = chance.sort(dim=-1, descending=True).values
-    least = top.masked_fill(top.cumsum(-1) - top >= top_p, torch.inf).amin(-1, keepdim=True)
-    return chance < least
+        return torch.zeros_like(logits, dtype=torch.bool)
+    return logits < least(logits, Shaping(top_p=top_p))
 
 
 def log_probs_among(policy: Heads, among: Among, targets: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def choose(logits: Tensor, uniform: Tensor, shaping: Shaping) -> tuple[Tensor, T
         return tokens, logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
     logits = logits / shaping.temperature
     if shaping.top_p < 1 or shaping.top_k or shaping.min_p:
-        logits = logits.masked_fill(logits < _least(logits, shaping), -torch.inf)
+        logits = logits.masked_fill(logits < least(logits, shaping), -torch.inf)
     probabilities = logits.softmax(-1)
     cumulated = probabilities.cumsum(-1)
     wanted = uniform.to(cumulated.dtype)[:, None] * cumulated[:, -1:]
@@ -75,7 +75,7 @@ def choose(logits: Tensor, uniform: Tensor, shaping: Shaping) -> tuple[Tensor, T
     return tokens[:, 0], logits.log_softmax(-1).gather(1, tokens)[:, 0]
 
 
-def _least(logits: Tensor, shaping: Shaping) -> Tensor:
+def least(logits: Tensor, shaping: Shaping) -> Tensor:
     """Return [N, 1]: the least logit that truncation leaves in each row."""
     size = logits.shape[-1]
     if shaping.top_p == 1 and not shaping.top_k:

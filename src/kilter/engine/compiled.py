@@ -23,7 +23,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kilter.engine.attention import NAME, attention
 from kilter.engine.feed import Feed
-from kilter.engine.trunk import Trunk, small_forest
+from kilter.engine.trunk import Trunk
 
 # Operations of a run (6 for each weight and token) from which compiling pays: about a quarter of an hour.
 WORTH = {"cpu": 2e14, "cuda": 1e17}
@@ -111,9 +111,9 @@ def _layers(model: nn.Module) -> list[Any]:
 
 
 def _tried(trunk: Trunk) -> Tensor:
-    """Return hidden states [T, H] of a small forest, having gone back through them, which leaves no gradient."""
+    """Return the states [P, H] that are read of a small forest, having gone back through them: no gradient is left."""
     parameters = [p for p in trunk.parameters() if p.requires_grad]
-    batch = small_forest(trunk._plain.config.get_text_config().vocab_size).to(parameters[0].device)
+    batch = trunk._forest()
     before = [p.grad for p in parameters]
     drops, trunk.drops = trunk.drops, False
     with trunk._manner(batch):

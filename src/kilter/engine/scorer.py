@@ -21,6 +21,7 @@ class Scorer(Trunk):
     """Wraps a transformers causal language model (or a PEFT model of one), whose weights it shares."""
 
     reads = "log-probs"
+    reads_some = True
     temperature = 1.0  # what logits are divided by: the policy is the distribution that samples are drawn from
 
     def forward(

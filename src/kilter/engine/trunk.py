@@ -38,6 +38,7 @@ class Trunk(nn.Module):
     """
 
     reads = "results"  # what the trial compares, in the words of the warning
+    reads_some = False  # whether `_hidden` is told which states are read
     drops = True  # whether an adapter's dropout is on where something is learned
 
     def __init__(self, model: Any, *, ragged: bool | None = None, bf16: bool = False) -> None:
@@ -59,7 +60,7 @@ class Trunk(nn.Module):
                 warnings.warn(f"{name} is trained with padding, which is slower: {obstacle}.", stacklevel=3)
         if self.ragged:
             self._plain.set_attn_implementation(NAME)
-            self._last = self._shortened()
+            self._last = self._shortened() if self.reads_some else None
 
     @property
     def _plain(self) -> Any:
@@ -133,6 +134,14 @@ class Trunk(nn.Module):
         tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         return tokens, nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
 
+    def _forest(self) -> Ragged:
+        """Return a batch of 21 tokens on which the model is tried: two prompts, with two responses and with one."""
+        words = self._plain.config.get_text_config().vocab_size
+        draw = [(7 * i + 3) % words for i in range(21)]
+        masks = [[True] * 4, [True] * 3]
+        trees = [Tree(draw[:5], [draw[5:9], draw[9:12]], masks), Tree(draw[12:15], [draw[15:21]], [[True] * 6])]
+        return collate(trees).to(next(self._plain.parameters()).device)
+
     def _trial(self, batch: Ragged, *, laid_out: bool) -> Tensor:
         """Return what is compared between the layout and the ordinary forward."""
         raise NotImplementedError
@@ -148,7 +157,7 @@ class Trunk(nn.Module):
         last = LastLayer.of(plain)
         if last is None:
             return None
-        batch = small_forest(plain.config.get_text_config().vocab_size).to(next(plain.parameters()).device)
+        batch = self._forest()
         try:
             whole = self._hidden(batch).index_select(0, batch.at)
             self._last = last
@@ -167,7 +176,7 @@ class Trunk(nn.Module):
         kinds = set(getattr(config, "layer_types", None) or ())
         if strange := sorted(kinds - {"full_attention", "sliding_attention"}):
             return f"it has layers of the kind {strange[0]}"
-        batch = small_forest(config.vocab_size).to(next(plain.parameters()).device)
+        batch = self._forest()
         batch.layout.watch = []
         try:
             ordinary = self._trial(batch, laid_out=False)
@@ -184,13 +193,6 @@ class Trunk(nn.Module):
         if not off <= ROUNDING.get(plain.dtype, 0.1):
             return f"its {self.reads} come out different by {off:.2g}"
         return ""
-
-
-def small_forest(words: int) -> Ragged:
-    """Return a batch of 21 tokens on which a model is tried: two prompts, with two responses and with one."""
-    draw = [(7 * i + 3) % words for i in range(21)]
-    masks = [[True] * 4, [True] * 3]
-    return collate([Tree(draw[:5], [draw[5:9], draw[9:12]], masks), Tree(draw[12:15], [draw[15:21]], [[True] * 6])])
 
 
 def below(model: Any) -> Any:

@@ -9,12 +9,12 @@ from the trainer's is in the metrics of every rollout as `mismatch`.
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers.core_model_loading import revert_weight_conversion
@@ -135,7 +135,7 @@ class Vllm:
         progress(sum(map(len, rows)))
         for at, told in enumerate(self.read(rows)):
             own = told[len(pairs[at].context) :]
-            yield at, Weight(float(np.sum([x for x, _ in own])), all(first for _, first in own), len(own))
+            yield at, Weight(math.fsum(x for x, _ in own), all(first for _, first in own), len(own))
 
     def read(self, rows: Sequence[Sequence[int]]) -> list[list[tuple[float, bool]]]:
         """Return for each token of `rows` its log-prob (nats; 0 for the first) and whether it is the likeliest."""
@@ -162,21 +162,18 @@ def weights(model: Any) -> Iterator[tuple[str, Tensor]]:
 
     One after the other: what an adapter adds is there for one of them at a time.
     """
-    plain, config = below(model), getattr(model, "peft_config", None)
-    updates = {name: part for name, part in plain.named_modules() if hasattr(part, "get_delta_weight")}
-    found: dict[str, Tensor] = {}
-    for name, tensor in plain.state_dict().items():
-        owner = name.rpartition(".base_layer.")[0]
-        if config is None or owner or not any(name.startswith(f"{part}.lora_") for part in updates):
-            found[name] = tensor
-    if config is None:
-        yield from revert_weight_conversion(plain, found).items()
+    plain = below(model)
+    state = plain.state_dict()
+    if getattr(model, "peft_config", None) is None:
+        yield from revert_weight_conversion(plain, state).items()
         return
     [active] = model.active_adapters
-    for name, tensor in found.items():
+    for name, tensor in state.items():
+        if any(piece.startswith("lora_") for piece in name.split(".")):
+            continue
         owner, _, last = name.rpartition(".base_layer.")
         if owner and last == "weight":
-            tensor = tensor + updates[owner].get_delta_weight(active).to(tensor.dtype)
+            tensor = tensor + plain.get_submodule(owner).get_delta_weight(active).to(tensor.dtype)
         yield name.replace(".base_layer.", "."), tensor
 
 

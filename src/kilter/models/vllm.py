@@ -51,11 +51,10 @@ class ByVllm(Local):
         return self._engine  # type: ignore[return-value]  # of which `weigh` alone is asked
 
     def _score_batch(self, batch: Sequence[tuple[Tree, Any]]) -> None:
+        trees = [tree for tree, _ in batch]
+        read = iter(self._engine.read([[*tree.prompt, *response] for tree in trees for response in tree.responses]))
         for tree, scores in batch:
-            rows = [[*tree.prompt, *response] for response in tree.responses]
             self.usage.prompt_tokens += len(tree)
-            for score, response, mask, told in zip(
-                scores, tree.responses, tree.masks, self._engine.read(rows), strict=True
-            ):
-                own = told[-len(response) :]
+            for score, response, mask in zip(scores, tree.responses, tree.masks, strict=True):
+                own = next(read)[-len(response) :]
                 score.settle([logprob for (logprob, _), scored in zip(own, mask, strict=True) if scored])

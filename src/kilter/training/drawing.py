@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 
-from kilter.engine import vllm_sampler
 from kilter.engine.feed import Rig
 from kilter.engine.plain import obstacle
 from kilter.engine.sampler import Completion, sample
@@ -25,11 +24,6 @@ class Drawer:
         """`memory` is vLLM's share of the device's."""
         self.sampler, self.tokenizer, self.memory = sampler, tokenizer, memory
         self._vllm: Vllm | None = None
-
-    def check(self, model: Any) -> None:
-        """Raise KilterError where `model` cannot be sampled so."""
-        if self.sampler == "vllm":
-            vllm_sampler.check(model)
 
     def attach(self, rig: Rig) -> None:
         """Look at what the loop lends; raise KilterError for vLLM in one of several processes, or under a mask."""

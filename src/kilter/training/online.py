@@ -25,7 +25,7 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from pydantic import BaseModel, ConfigDict, Field
 
-from kilter.engine import checkpoint
+from kilter.engine import checkpoint, vllm_sampler
 from kilter.engine.batch import Tree
 from kilter.engine.feed import Rig
 from kilter.engine.reference import score
@@ -222,21 +222,16 @@ class OnlineSource:
         chosen = self._chosen(phase)
         mine = list(range(rank, len(chosen), world))
         answered = self._answered(phase, [chosen[place] for place in mine], mine)
-        if rig.critic is not None:
-            trees = [tree for tree in answered if isinstance(tree, Tree)]
-            values = score(rig.critic, trees, rig.micro_tokens, rig.accelerator.device)
-            for tree, numbers in zip(trees, values, strict=True):
-                sizes = [sum(mask) for mask in tree.masks]
-                tree.info["values"] = [part.numpy() for part in numbers.split(sizes)]
-        if rig.mask is not None:
-            # Log-probs of the policy itself, which it is held near its reference by.
-            trees = [tree for tree in answered if isinstance(tree, Tree)]
-            whole = score(rig.policy, trees, rig.micro_tokens, rig.accelerator.device)
-            for tree, numbers in zip(trees, whole, strict=True):
-                tree.info["own"] = [part.numpy() for part in numbers.split([sum(mask) for mask in tree.masks])]
+        trees = [tree for tree in answered if isinstance(tree, Tree)]
+        # Under a mask also the log-probs of the policy itself, which it is held near its reference by.
+        for name, scorer in (("values", rig.critic), ("own", rig.policy if rig.mask is not None else None)):
+            if scorer is not None:
+                found = score(scorer, trees, rig.micro_tokens, rig.accelerator.device)
+                for tree, numbers in zip(trees, found, strict=True):
+                    tree.info[name] = [part.numpy() for part in numbers.split([sum(mask) for mask in tree.masks])]
         if world > 1:
-            found = gather_object(list(zip(mine, answered, strict=True)))
-            answered = [tree for _, tree in sorted(found, key=lambda pair: pair[0])]
+            everybody = gather_object(list(zip(mine, answered, strict=True)))
+            answered = [tree for _, tree in sorted(everybody, key=lambda pair: pair[0])]
         rollout.trees = [tree for tree in answered if isinstance(tree, Tree)]
         unrewarded.count(rollout, [tree for tree in answered if not isinstance(tree, Tree)])
         if not rollout.trees:
@@ -356,7 +351,8 @@ def online_source(
     if torch.cuda.is_available():
         # A reward model goes where this process's policy will be.
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    Drawer(options.sampler, tokenizer, options.vllm_memory).check(model)
+    if options.sampler == "vllm":
+        vllm_sampler.check(model)
     feedback = named(options.feedback)
     if online.through:
         feedback = online.through(feedback, **_taken(online.through, given))
