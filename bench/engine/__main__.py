@@ -150,14 +150,14 @@ class Bench:
         logs = RESULTS / "logs" / name.replace("/", "-")
         since = time.perf_counter()
         try:
-            made = row.prepare(shape, folder, 0.25 if self.options.quick else 1.0)
-            shared = {"device": self.options.device}
-            ours, theirs = made.ours | shared, made.theirs | shared
-            best, tried = row.start, []
+            best, tried, shared = row.start, [], {"device": self.options.device}
             if not self.options.quick:
-                best, tried = fastest(theirs, row.start, row.changes, self.pythons, rows.EPOCHS, logs)
+                part = row.prepare(shape, folder, row.tried_on).theirs | shared
+                best, tried = fastest(part, row.start, row.changes, self.pythons, rows.EPOCHS, logs)
+            made = row.prepare(shape, folder, 0.25 if self.options.quick else 1.0)
+            theirs = made.theirs | shared
             jobs = [
-                ("ours", ours),
+                ("ours", made.ours | shared),
                 ("theirs", theirs | {"setting": row.default}),
                 ("theirs", theirs | {"setting": best}),
             ]
@@ -169,7 +169,7 @@ class Bench:
             console.print(f"[red]{name}:[/red] {error}", markup=True)
             return told | {"skipped": f"failed: {error}"}
         return told | finished(found, made.units, row.default, best) | {
-            "tried": tried, "minutes": round((time.perf_counter() - since) / 60, 1),
+            "tried": tried, "tried_on": row.tried_on, "minutes": round((time.perf_counter() - since) / 60, 1),
             "load": round(os.getloadavg()[0], 2),
         }  # fmt: skip
 

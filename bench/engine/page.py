@@ -109,7 +109,8 @@ def settings(found: dict[str, Any]) -> list[str]:
                 + (f"{each['seconds']:.2f} s" if each["seconds"] is not None else f"failed ({each['failed']})")
                 for each in row["tried"]
             )
-            lines.append(f"- **{row['name']}**: {row['setting']}. Tried (a turn): {tried}.")
+            part = "" if row.get("tried_on", 1.0) == 1.0 else f" of {row['tried_on']:.0%} of the data"
+            lines.append(f"- **{row['name']}**: {row['setting']}. Tried (a turn{part}): {tried}.")
     return lines
 
 

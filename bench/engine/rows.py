@@ -31,8 +31,8 @@ class Prepared:
 class Row:
     """A row: `prepare(shape, folder, share)` makes its data, `share` of the usual amount (a quick run takes less).
 
-    `default` is TRL's setting as its user gets it, `start` where the search for its best one begins, `changes` what the
-    search tries one after the other. Targets are ratios to the default and to the best.
+    `default` is TRL's setting as its user gets it, `start` where the search for its best one begins, `changes` what it
+    tries one after the other, on `tried_on` of the row's data. Targets are ratios to the default and to the best.
     """
 
     name: str
@@ -45,8 +45,7 @@ class Row:
     start: Setting = field(default_factory=dict)
     changes: tuple[Setting, ...] = ()
     default: Setting = field(default_factory=dict)
-    their_kind: str = ""
-    data: str = ""  # file below the data folder
+    tried_on: float = 1.0
 
 
 class Absent(Exception):
@@ -170,7 +169,7 @@ def table(data: Path | None) -> list[Row]:
             changes=({"grouped": True}, *DPO["changes"])),
         Row("sft_alpaca", "sft", "SFT, 2,000 Alpaca rows of their own lengths", "tokens/s", 2.2, 1.3,
             real(alpaca_rows, "instructions/alpaca_52k.jsonl"), start=KEPT,
-            changes=({"packed": True, "batch": 1}, {"grouped": True}, EAGER, COMPILED)),
+            changes=({"packed": True, "batch": 1}, {"grouped": True}, EAGER, COMPILED), tried_on=0.2),
         Row("reward_long", "reward", "reward model, 8 pairs a step, 192 + 64 + 64 tokens", "pairs/s", 2.0, 1.6,
             partial(made_pairs, 192, 64, 6, "reward"), start=KEPT, changes=DPO["changes"]),
         Row("grpo_long", "grpo", "GRPO, 8 prompts of 192 x 8 samples of 64 tokens", "completions/s", 3.0, 2.0,
@@ -182,5 +181,5 @@ def table(data: Path | None) -> list[Row]:
         Row("sample_ragged", "sample", "64 prompts, outputs of 4 to 128 tokens, fp32", "tokens/s", 2.5, 2.5,
             sampled_ragged, start={"allocator": True}, changes=(EAGER, {"batch": 32}, {"batch": 16})),
         Row("ranking_k8", "ranking", "RRHF, 8 responses of 64 to a prompt of 192; TRL: DPO on the same 4 pairs",
-            "response tokens/s", 4.0, None, ranked, their_kind="dpo", **DPO),
+            "response tokens/s", 4.0, None, ranked, **DPO),
     ]  # fmt: skip
