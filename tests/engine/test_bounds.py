@@ -7,7 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from kilter.engine import bounds
-from kilter.engine.loop import LoopOptions, Loss, train
+from kilter.engine.loop import LoopOptions, train
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError
 from kilter.training.sft import sft
 from tiny_models import make, pair_trees

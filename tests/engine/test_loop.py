@@ -10,7 +10,8 @@ import torch
 
 from jsonl import metrics
 from kilter.engine import Tree
-from kilter.engine.loop import LoopOptions, Loss, train
+from kilter.engine.loop import LoopOptions, train
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError
 from kilter.training.dpo import dpo
 from kilter.training.sft import sft

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kilter import registry
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError
 from kilter.records import Demonstration, Group, Message
 from kilter.registry import method

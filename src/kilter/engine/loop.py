@@ -8,10 +8,9 @@ a state takes the same steps to the last bit. Processes come from `accelerate`.
 
 from __future__ import annotations
 
-import inspect
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -19,17 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kilter.engine import adapters, bounds, checkpoint, finished
 from kilter.engine.actor_critic import ActorCritic, policy_of, together, trained_by
 from kilter.engine.adalora import ranks_of
 from kilter.engine.asks import asked_by
-from kilter.engine.batch import collate, deal
 from kilter.engine.compiled import compile_layers, worthwhile
 from kilter.engine.feed import ROLLOUTS, Feed, Rig, Sampling, Source
-from kilter.engine.head import LogProbs
 from kilter.engine.interrupt import Wish, held_back, in_company
+from kilter.engine.learner import Learner, compares
+from kilter.engine.loss import Objective
 from kilter.engine.masking import Mask
 from kilter.engine.meter import Log, Meter, peak_memory
 from kilter.engine.optim import adamw, rate, scale_and_clip
@@ -46,22 +44,6 @@ from kilter.store import fingerprint
 
 METRICS = "metrics.jsonl"
 CRITIC = "critic"
-
-
-@dataclass(slots=True)
-class Loss:
-    """What an objective returns for the N examples (responses, pairs ...) of a micro-batch.
-
-    per_example [N] are numerators, `weight` [N] what each counts for: the step's loss is the ratio of their sums over
-    the whole step. `metrics` are [N] each, of examples again; their means are logged.
-    """
-
-    per_example: Tensor
-    weight: Tensor
-    metrics: dict[str, Tensor] = field(default_factory=dict)
-
-
-Objective = Callable[..., Loss]
 
 
 @dataclass(slots=True)
@@ -161,7 +143,7 @@ class _Loop:
                 raise KilterError("A policy that samples what it learns from drops nothing; set residual_dropout to 0.")
             drop_residuals(model, options.residual_dropout)
         self.model, self.feed, self.objective, self.options, self.out = model, feed, objective, options, out
-        self.mark, self.critic, self.entropy = mark, critic, entropy
+        self.mark, self.critic = mark, critic
         self.log: Log | None = None
         for each in (model, critic):
             if each is not None:
@@ -169,20 +151,19 @@ class _Loop:
         self.scorer = together(model, critic, bf16=bf16)
         self.whole = trained_by(model, critic)
         self.ranks = ranks_of(model, critic)
-        self.compares = "reference" in inspect.signature(objective).parameters
-        self.asks = asked_by(objective)
-        if self.asks.rivals or self.asks.divergence:
+        asks = asked_by(objective)
+        if asks.rivals or asks.divergence:
             policy_of(self.scorer).need_layout()
-        self.against = heads_of(policy_of(self.scorer), reference, self.device) if self.asks.divergence else None
-        self.reference: Reference | None = None
+        against = heads_of(policy_of(self.scorer), reference, self.device) if asks.divergence else None
+        known: Reference | None = None
         self.mask: Mask | None = None
         if feed.sampling:
             self._attach(feed.sampling, reference)
-        elif self.compares:
+        elif compares(objective):
             budget, fixed = options.micro_tokens, feed.fixed
             # What a survey looks at stands behind the trees that are learned from.
-            known = fixed and [*fixed, *(tree.info["aside"] for tree in fixed if "aside" in tree.info)]
-            self.reference = recall(policy_of(self.scorer), known, reference, budget, out, self.mark, self.accelerator)
+            asked = fixed and [*fixed, *(tree.info["aside"] for tree in fixed if "aside" in tree.info)]
+            known = recall(policy_of(self.scorer), asked, reference, budget, out, self.mark, self.accelerator)
         if options.gradient_checkpointing:
             self.scorer.checkpoint_activations()
         if options.compile == "on" or (options.compile == "auto" and worthwhile(model, feed, self.device)):
@@ -198,10 +179,22 @@ class _Loop:
         )
         self.done, self.losses, self.tokens, self.before = self._continue()
         self.started = time.perf_counter()
-        self.prepared = self.accelerator.prepare(self.scorer)
         self.parameters = [p for p in self.scorer.parameters() if p.requires_grad]
         self.skipped = 0  # steps since the last line that had nothing to learn from
         self.meter = Meter(partial(self.accelerator.reduce, reduction="sum"), self.device)
+        self.learner = Learner(
+            self.accelerator.prepare(self.scorer),
+            objective,
+            asks,
+            feed,
+            self.accelerator,
+            self.meter,
+            options.micro_tokens,
+            entropy=entropy,
+            reference=known,
+            against=against,
+            mask=self.mask,
+        )
 
     @property
     def seconds(self) -> float:
@@ -270,27 +263,13 @@ class _Loop:
 
     def _step(self, step: int) -> None:
         """Take optimizer step number `step`."""
-        options, world, rank = self.options, self.accelerator.num_processes, self.accelerator.process_index
-        torch.manual_seed((options.seed * 1_000_003 + step) * 1009 + rank)
+        options, world = self.options, self.accelerator.num_processes
+        torch.manual_seed((options.seed * 1_000_003 + step) * 1009 + self.accelerator.process_index)
         numbers, trees = self.feed(step)
         if not trees:
             self.skipped += 1
             return
-        costs = [len(tree) for tree in trees]
-        hands = deal(costs, world, options.micro_tokens)[rank]
-        told = self._survey(numbers, trees) if self.asks.survey else {}
-        sums = torch.zeros(2, device=self.device)
-        for turn, hand in enumerate(hands):
-            last = turn == len(hands) - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.prepared):
-                # A process without trees of its own goes along with one that counts for nothing.
-                chosen = hand or [costs.index(min(costs))]
-                loss = self._loss(step, [trees[i] for i in chosen], [numbers[i] for i in chosen], told)
-                self.accelerator.backward(loss.per_example.sum() * (1.0 if hand else 0.0))
-            if hand:
-                sums += torch.stack((loss.per_example.detach().sum(), loss.weight.detach().sum())).float()
-            self.meter.add(loss.metrics if hand else {name: values[:0] for name, values in loss.metrics.items()})
-        sums = self.accelerator.reduce(sums, reduction="sum")
+        sums = self.learner.learn(step, numbers, trees)
         # Data-parallel gradients are means over the processes of gradients of sums.
         scale = world / torch.where(sums[1] > 0, sums[1], 1.0)
         self.ranks.spread(scale)
@@ -300,57 +279,8 @@ class _Loop:
         self.optimizer.step()
         self.ranks.allocate(step + 1)
         self.optimizer.zero_grad(set_to_none=True)
-        self.tokens += sum(costs)
+        self.tokens += sum(map(len, trees))
         self.meter.step(sums[0], sums[1], norm)
-
-    @torch.no_grad()
-    def _survey(self, numbers: list[int], trees: list[Any]) -> dict[str, dict[str, Tensor]]:
-        """Return, as the objective's argument, the means over all trees of a step of what it surveys beforehand."""
-        asked = [tree.info.get("aside", tree) for tree in trees]
-        if self.feed.fixed is not None and "aside" in trees[0].info:
-            numbers = [len(self.feed.fixed) + i for i in numbers]
-        costs = [len(tree) for tree in asked]
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        sums: dict[str, Tensor] = {}
-        for hand in deal(costs, world, self.options.micro_tokens)[rank]:
-            chosen = hand or [costs.index(min(costs))]
-            batch = collate([asked[i] for i in chosen]).to(self.device)
-            given = self._given(batch, [numbers[i] for i in chosen])
-            assert self.asks.survey is not None
-            for name, (values, weights) in self.asks.survey(self.prepared(batch), **given).items():
-                found = torch.stack((values.sum().float(), weights.sum().float()))
-                sums[name] = sums.get(name, torch.zeros_like(found)) + found * (1.0 if hand else 0.0)
-        whole = {name: self.accelerator.reduce(found, reduction="sum") for name, found in sorted(sums.items())}
-        return {"survey": {name: found[0] / torch.where(found[1] > 0, found[1], 1.0) for name, found in whole.items()}}
-
-    def _given(self, batch: Any, numbers: list[int]) -> dict[str, Any]:
-        """Return what an objective is given beside the policy's log-probs of `batch`."""
-        group = batch.groups
-        if not self.compares:
-            return {"group": group}
-        blank = LogProbs(batch.targets, batch.owner, batch.lengths)
-        if self.reference is not None:
-            return {"group": group, "reference": self.reference(blank, batch, numbers)}
-        return {"group": group, "reference": None if group.reference is None else blank.with_tokens(group.reference)}
-
-    def _policy(self, batch: Any) -> LogProbs:
-        """Return the policy's log-probs, with what else is asked for."""
-        if self.asks.rivals or self.against:
-            heads = self.against(batch) if self.against else None
-            found: LogProbs = self.prepared(batch, self.entropy, self.asks, heads)
-        else:
-            among = {"among": self.mask(batch)} if self.mask else {}
-            found = self.prepared(batch, True, **among) if self.entropy else self.prepared(batch, **among)
-        return found
-
-    def _loss(self, step: int, trees: list[Any], numbers: list[int], told: dict[str, Any]) -> Loss:
-        batch = collate(trees).to(self.device)
-        policy, group = self._policy(batch), batch.groups
-        loss = self.objective(policy, **self._given(batch, numbers), **told)
-        if self.feed.sampling and self.feed.sampling.fresh(step) and group.behaviour is not None:
-            # The weights are those that sampled: what differs is how the two compute, a token in nats.
-            loss.metrics["mismatch"] = (policy.tokens.detach() - group.behaviour).abs()
-        return loss
 
     def _rate(self, step: int) -> float:
         o = self.options

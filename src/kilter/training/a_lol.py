@@ -10,7 +10,7 @@ from pydantic import Field
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.engine.template import prompt_ids
 from kilter.errors import KilterError, SetAside
 from kilter.feedback.named import named

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from kilter.engine.asks import Asks, Surveyed
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.registry import method
 from kilter.training.labels import labelled, labels_of, signed
 from kilter.training.objective import learns_from

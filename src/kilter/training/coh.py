@@ -10,7 +10,7 @@ from typing import Any
 from kilter import formats
 from kilter.engine.batch import Groups, Tree
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError
 from kilter.records import Demonstration, Group, Message, Origin, Record, identify
 from kilter.registry import Amount, Share, method

@@ -11,7 +11,7 @@ import torch
 
 from kilter.engine.batch import Groups, Tree
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError
 from kilter.records import Group, Message, Record
 from kilter.registry import Amount, method

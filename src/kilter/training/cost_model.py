@@ -8,7 +8,7 @@ from typing import Any
 from torch.nn.functional import logsigmoid
 
 from kilter.engine.batch import Groups
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.engine.values import Values
 from kilter.errors import KilterError
 from kilter.records import Group, Record

@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 from kilter.engine.asks import Asks
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.registry import Amount, Count, method
 from kilter.training.labels import labelled, labels_of, signed
 from kilter.training.objective import learns_from

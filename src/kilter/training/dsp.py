@@ -9,7 +9,7 @@ from pydantic import Field
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.feedback.numbers import check, rewards
 from kilter.feedback.protocol import Feedback, Signal
 from kilter.models.load import load

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError
 from kilter.registry import Count, method
 from kilter.training.objective import learns_online

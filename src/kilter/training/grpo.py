@@ -6,7 +6,7 @@ from typing import Literal
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.registry import method
 from kilter.training.objective import learns_online
 from kilter.training.policy_gradient import k3, normalised, sampled, shown, surrogate

@@ -9,7 +9,7 @@ from typing import Literal
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError, SetAside
 from kilter.feedback.labels import yes
 from kilter.models.each import Each, answered, each

@@ -10,7 +10,7 @@ from torch import Tensor
 from kilter import formats
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError
 from kilter.feedback.mixture import Mixture
 from kilter.feedback.numbers import check, rewards

@@ -11,7 +11,7 @@ from torch import Tensor
 from kilter.engine.asks import Asks, Surveyed
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.registry import Amount, method
 from kilter.training.labels import labelled, labels_of, signed, with_asides
 from kilter.training.objective import learns_from

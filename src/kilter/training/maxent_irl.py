@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kilter.engine.batch import Groups
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.engine.values import Values
 from kilter.errors import KilterError
 from kilter.registry import method

@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.registry import method
 from kilter.training import pairwise
 from kilter.training.objective import learns_online

@@ -8,7 +8,7 @@ import torch
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.registry import method
 from kilter.training.objective import learns_online
 from kilter.training.policy_gradient import gae, k1, k3, sampled, shown, surrogate, whitened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.registry import method
 from kilter.training.objective import learns_from
 from kilter.training.sft import sft

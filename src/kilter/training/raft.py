@@ -10,7 +10,7 @@ from pydantic import Field
 
 from kilter.engine.batch import Groups, Tree
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError
 from kilter.registry import Amount, method
 from kilter.training.objective import learns_online

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from kilter.engine.batch import Groups
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.engine.values import Values
 from kilter.errors import KilterError
 from kilter.registry import method

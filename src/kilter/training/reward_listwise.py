@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from kilter.engine.batch import Groups
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.engine.values import Values
 from kilter.errors import KilterError
 from kilter.registry import method

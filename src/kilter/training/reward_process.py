@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from kilter.engine.batch import Groups
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.engine.values import Values
 from kilter.errors import KilterError
 from kilter.registry import method

@@ -6,7 +6,7 @@ import torch
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.registry import Amount, method
 from kilter.training.objective import learns_from
 from kilter.training.pairwise import of_pairs

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError, SetAside
 from kilter.models.each import answered, each
 from kilter.models.load import load

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError, SetAside
 from kilter.feedback.edits import Costs, chain, has_marks, outcome, write
 from kilter.models.each import Each, answered, each

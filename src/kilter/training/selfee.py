@@ -8,7 +8,7 @@ from typing import Any
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.errors import KilterError
 from kilter.models.each import Each, answered, each
 from kilter.models.protocol import Model, Sampling

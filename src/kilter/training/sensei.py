@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from kilter.engine.batch import Groups, Tree, collate, fill
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.engine.values import Valuer, Values
 from kilter.errors import KilterError
 from kilter.models.load import load_value_model

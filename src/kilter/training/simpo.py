@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.registry import Amount, method
 from kilter.training.objective import learns_from
 from kilter.training.pairwise import of_pairs, shown

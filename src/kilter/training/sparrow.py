@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from kilter.engine.batch import Groups
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.engine.values import Values
 from kilter.errors import KilterError, SetAside
 from kilter.feedback.reward_model import RewardModel

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
-from kilter.engine.loop import Loss
+from kilter.engine.loss import Loss
 from kilter.registry import Amount, method
 from kilter.training.labels import labelled, labels_of, signed
 from kilter.training.objective import learns_from

@@ -1,0 +1,24 @@
+"""What an objective returns: a number for each example, and what each counts for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class Loss:
+    """What an objective returns for the N examples (responses, pairs ...) of a micro-batch.
+
+    per_example [N] are numerators, `weight` [N] what each counts for: the step's loss is the ratio of their sums over
+    the whole step. `metrics` are [N] each, of examples again; their means are logged.
+    """
+
+    per_example: Tensor
+    weight: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+Objective = Callable[..., Loss]
