@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from kilter.engine import held_out
 from kilter.engine.batch import Tree
 from kilter.engine.reference import ByContent
 from kilter.engine.scorer import Scorer
@@ -95,23 +96,35 @@ Source = Sequence[Tree] | Callable[[int], Sequence[Tree]] | Sampling
 
 @dataclass(slots=True)
 class Feed:
-    """Trees by step: all of a sequence in a new order every epoch, or what a function makes for the step."""
+    """Trees by step: all of a sequence in a new order every epoch, or what a function makes for the step.
+
+    Of a sequence `learned` and `held` are the numbers of the trees that are learned from, and of those held out.
+    """
 
     source: Source
     batch_size: int
     total: int
     seed: int
+    learned: Sequence[int] = ()
+    held: Sequence[int] = ()
 
     @classmethod
-    def of(cls, source: Source, *, batch_size: int, epochs: float, steps: int | None, seed: int) -> Feed:
-        """Work out the number of steps; raise KilterError where there is nothing to learn from."""
+    def of(
+        cls, source: Source, *, batch_size: int, epochs: float, steps: int | None, seed: int, eval_share: float = 0.0
+    ) -> Feed:
+        """Work out the number of steps; raise KilterError where there is nothing to learn from, or to hold out."""
         if callable(source):
+            if eval_share:
+                raise held_out.refuse(samples=hasattr(source, "attach"))
             if steps is None:
                 raise KilterError("Training on data that is made step by step has no end; set the option 'steps'.")
             return cls(source, batch_size, steps, seed)
         if not len(source):
             raise KilterError("There is nothing to train on; give data with at least one usable record.")
-        return cls(source, batch_size, steps or max(1, round(epochs * math.ceil(len(source) / batch_size))), seed)
+        held = held_out.choose(len(source), eval_share, seed)
+        learned = sorted({*range(len(source))} - {*held}) if held else range(len(source))
+        total = steps or max(1, round(epochs * math.ceil(len(learned) / batch_size)))
+        return cls(source, batch_size, total, seed, learned, held)
 
     @property
     def fixed(self) -> Sequence[Tree] | None:
@@ -126,10 +139,10 @@ class Feed:
 
     @property
     def steps_an_epoch(self) -> float:
-        """Steps in which every tree, or every prompt, comes once; 0 where there is no such thing."""
+        """Steps in which every tree learned from, or every prompt, comes once; 0 where there is no such thing."""
         if self.sampling:
             return self.sampling.steps_an_epoch
-        return 0 if callable(self.source) else math.ceil(len(self.source) / self.batch_size)
+        return math.ceil(len(self.learned) / self.batch_size)
 
     def __call__(self, step: int) -> tuple[list[int], list[Tree]]:
         """Return the trees of a step and their numbers in the whole (of made ones: in the step).
@@ -141,11 +154,16 @@ class Feed:
             if not made and not self.sampling:
                 raise KilterError(f"The source made nothing to learn from for step {step + 1}; look at what it keeps.")
             return list(range(len(made))), made
-        epoch, part = divmod(step, math.ceil(len(self.source) / self.batch_size))
+        epoch, part = divmod(step, math.ceil(len(self.learned) / self.batch_size))
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order = torch.randperm(len(self.source), generator=generator)
-        numbers = order[part * self.batch_size : (part + 1) * self.batch_size].tolist()
-        return numbers, [self.source[i] for i in numbers]
+        order = torch.randperm(len(self.learned), generator=generator)
+        numbers = [self.learned[i] for i in order[part * self.batch_size : (part + 1) * self.batch_size].tolist()]
+        return numbers, self.trees(numbers)
+
+    def trees(self, numbers: Sequence[int]) -> list[Tree]:
+        """Return the trees of a sequence that have these numbers."""
+        assert self.fixed is not None
+        return [self.fixed[i] for i in numbers]
 
     def digest(self) -> str:
         """Return a hash of the trees, where they are known beforehand, or of what decides them."""

@@ -19,12 +19,13 @@ from typing import Any
 
 import torch
 
-from kilter.engine import adapters, bounds, checkpoint, finished
+from kilter.engine import adapters, bounds, checkpoint, finished, held_out
 from kilter.engine.actor_critic import ActorCritic, policy_of, together, trained_by
 from kilter.engine.adalora import ranks_of
 from kilter.engine.asks import asked_by
 from kilter.engine.compiled import compile_layers, worthwhile
 from kilter.engine.feed import ROLLOUTS, Feed, Rig, Sampling, Source
+from kilter.engine.held_out import HeldOut
 from kilter.engine.interrupt import Wish, held_back, in_company
 from kilter.engine.learner import Learner, compares
 from kilter.engine.loss import Objective
@@ -51,7 +52,8 @@ class TrainResult:
     """A finished run: the loss of every step (nats, as the objective weighs), tokens computed, seconds, peak bytes.
 
     Steps with nothing to learn from were skipped and have no loss. `notes` are sentences on what was left out or cut;
-    `kept` where the run was finished before and nothing was trained.
+    `kept` where the run was finished before and nothing was trained. Where trees were held out, `eval_losses` are the
+    losses on them by step, and `kept_step` is the step whose model was left.
     """
 
     out: Path
@@ -63,6 +65,12 @@ class TrainResult:
     peak_memory: int
     notes: list[str] = field(default_factory=list)
     kept: bool = False
+    eval_losses: list[tuple[int, float]] = field(default_factory=list)
+    kept_step: int | None = None
+
+    def __post_init__(self) -> None:
+        """JSON, which a finished run is read back from, has no tuples."""
+        self.eval_losses = [(step, loss) for step, loss in self.eval_losses]
 
 
 def train(
@@ -98,6 +106,7 @@ def train(
     Raises KilterError for no trees, a loss that is not finite or past its bound (bounds.py), a disk that is full, a
     folder that holds another run, and where another process of the run has gone.
     """
+    held_out.check(options)
     out, feed = make_folder(out), Feed.of(trees, **_of(options))
     digest = feed.digest() + (fingerprint(dict(prepared)) if prepared else "")
     mark = mark_of([model, reference, critic], digest, objective, options, critic_share)
@@ -177,6 +186,7 @@ class _Loop:
             betas=(options.beta1, options.beta2),
             epsilon=options.epsilon,
         )
+        self.held = HeldOut(feed, options, out, self.accelerator)
         self.done, self.losses, self.tokens, self.before = self._continue()
         self.started = time.perf_counter()
         self.parameters = [p for p in self.scorer.parameters() if p.requires_grad]
@@ -231,24 +241,33 @@ class _Loop:
         thrift = nullcontext() if several else thrifty(self.model)
         with Log(metrics, total, self.done, quiet=not main) as log, hold as wish, thrift:
             self.log = log
-            while self.done < total:
+            if not self.done and self._measure():
+                log.write({"step": 0, **self.held.told(0)}, 0.0)
+            while self.done < total and not self.held.spent:
                 self._step(self.done)
                 self.done += 1
                 log.advance()
-                keep = every and self.done < total and (wish.stop or self.done % every == 0)
-                if keep or self.done % options.log_every == 0 or self.done == total:
+                measured = self._measure()
+                last = self.done == total or self.held.spent
+                keep = every and not last and (wish.stop or self.done % every == 0)
+                if keep or last or measured or self.done % options.log_every == 0:
                     self._log(log, tokenizer)
                 if keep and main:
                     so_far = {"mark": self.mark, "losses": self.losses, "tokens": self.tokens, "seconds": self.seconds}
+                    so_far["held_out"] = self.held.history
                     beside = self.ranks.memory() | (self.mask.memory() if self.mask else {})
                     checkpoint.save_state(self.out, self.done, self.whole, self.optimizer, so_far, beside)
-                if wish.stop and self.done < total:
+                if wish.stop and not last:
                     raise KeyboardInterrupt
         memory = peak_memory(self.device)
         said = self.feed.sampling.notes() if self.feed.sampling else []
         if not self.losses:
             raise KilterError(f"No step was taken: {' '.join(said)}")
-        result = TrainResult(self.out, metrics, total, self.losses, self.tokens, self.seconds, memory, [*notes, *said])
+        if (then := self.held.settle(self.whole)) is not None:
+            self.ranks.recall(then)
+        said = [*notes, *said, *self.held.notes()]
+        result = TrainResult(self.out, metrics, self.done, self.losses, self.tokens, self.seconds, memory, said)
+        result.eval_losses, result.kept_step = self.held.history, self.held.kept
         self.release()
         if main:
             told = {key: value for key, value in asdict(result).items() if key not in ("out", "metrics", "kept")}
@@ -281,6 +300,9 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         self.tokens += sum(map(len, trees))
         self.meter.step(sums[0], sums[1], norm)
+
+    def _measure(self) -> bool:
+        return self.held.measure(self.done, self.learner, self.whole, self.ranks.memory())
 
     def _rate(self, step: int) -> float:
         o = self.options
@@ -315,15 +337,16 @@ class _Loop:
             **({"skipped": self.skipped} if self.skipped else {}),
         }
         self.skipped = 0
-        told = self.feed.sampling.told() if self.feed.sampling else {}
+        told = self.feed.sampling.told() if self.feed.sampling else self.held.told(self.done)
         log.write(line | means | told, self.tokens / max(self.seconds, 1e-9))
 
     def _continue(self) -> tuple[int, list[float], int, float]:
         """Load the newest state, if there is one, and return finished steps, their losses, tokens and seconds."""
         state = checkpoint.find_state(self.out)
+        facts = {} if state is None else checkpoint.read_facts(state)
+        self.held.recall(facts.get("held_out", []))
         if state is None:
             return 0, [], 0, 0.0
-        facts = checkpoint.read_facts(state)
         beside = checkpoint.load_state(state, self.whole, self.optimizer)
         self.ranks.recall(beside)
         if self.mask:
@@ -332,12 +355,13 @@ class _Loop:
 
 
 def _of(options: LoopOptions) -> dict[str, Any]:
-    return {name: getattr(options, name) for name in ("batch_size", "epochs", "steps", "seed")}
+    return {name: getattr(options, name) for name in ("batch_size", "epochs", "steps", "seed", "eval_share")}
 
 
 def _tidy(out: Path) -> None:
     """Remove what only an unfinished run needs."""
     checkpoint.drop_states(out)
+    held_out.drop(out)
     (out / REFERENCE).unlink(missing_ok=True)
     for name in (REFERENCES, ROLLOUTS, bounds.GOOD):
         shutil.rmtree(out / name, ignore_errors=True)

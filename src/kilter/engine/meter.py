@@ -83,12 +83,12 @@ class Log:
     """The lines of metrics.jsonl, and a bar on a terminal; `quiet` does neither (a process that is not the first)."""
 
     def __init__(self, file: Path, total: int, start: int, *, quiet: bool) -> None:
-        """Lines of steps after `start` are dropped: they will be taken again."""
+        """Lines of steps after `start` are dropped: they will be taken again. From 0 on, that is all of them."""
         self._bar = bar("training", "steps", quiet=quiet)
         self._task = self._bar.add_task("", total=total, completed=start, note="")
         self._metrics = None if quiet else Metrics(file)
         if self._metrics:
-            self._metrics.rewind(start)
+            self._metrics.rewind(start or -1)
 
     def __enter__(self) -> Log:
         self._bar.start()

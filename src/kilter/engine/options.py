@@ -47,6 +47,18 @@ class StepOptions(BaseModel):
     )
     max_length: int = Field(default=1024, gt=1, description="Most tokens of a prompt with its response.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
+    eval_share: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the prompts that is held out: its loss is measured, not learned."
+    )
+    eval_every: int = Field(
+        default=100, gt=0, description="Steps between measurements of the loss on what is held out."
+    )
+    patience: int = Field(
+        default=0, ge=0, description="End the run after so many measurements in a row without a better one; 0: never."
+    )
+    keep_best: bool = Field(
+        default=True, description="Leave the model with the least loss on what is held out, not the last one."
+    )
     checkpoint_every: int = Field(default=200, ge=0, description="Steps between states to continue from; 0 keeps none.")
     gradient_checkpointing: bool = Field(default=False, description="Keep no activations: less memory, more time.")
     log_every: int = Field(default=10, gt=0, description="Steps between lines of metrics.jsonl.")

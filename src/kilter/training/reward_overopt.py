@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from kilter.engine.held_out import check as check_held_out
 from kilter.engine.loop import LoopOptions, TrainResult
 from kilter.feedback.named import named
 from kilter.feedback.numbers import check
@@ -91,6 +92,7 @@ def reward_overopt(
     check(people, prompts)
     task.say(task.notes)
     given = task.loop()
+    check_held_out(LoopOptions(**given), samples=by != "best-of-n")
     sampling = {"max_tokens": max_tokens, "temperature": temperature}
     if feedback is None:
         file = task.out / f"comparisons-{task.mark()[:8]}.jsonl"

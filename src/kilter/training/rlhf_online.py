@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
+from kilter.engine.held_out import check as check_held_out
 from kilter.engine.loop import METRICS, LoopOptions, TrainResult
 from kilter.feedback.named import named
 from kilter.feedback.numbers import check
@@ -87,6 +88,7 @@ def rlhf_online(
         task.notes.append(f"{rounds} rounds of {share} prompts each are more than {len(prompts)}: some come again.")
     task.say(task.notes)
     given = task.loop()
+    check_held_out(LoopOptions(**given), samples=True)
     judging = task.judging(judge_epochs, judge_learning_rate)
     order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(given["seed"])).tolist()
     deployed, tokens = task.model, 0

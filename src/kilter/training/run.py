@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, Field, create_model
 
 from kilter import formats, registry
-from kilter.engine import adapters, loop
+from kilter.engine import adapters, held_out, loop
 from kilter.engine.adapter_files import is_adapted
 from kilter.engine.batch import Tree
 from kilter.engine.loop import LoopOptions, TrainResult
@@ -141,6 +141,7 @@ def train(
     settings = LoopOptions(**{name: given[name] for name in LoopOptions.model_fields})
     objective = partial(found.function, **{name: given[name] for name in found.options})
     adapters.check(settings)
+    held_out.check(settings, samples=online_of(found.function) is not None)
     records, notes = read(data, kind, found.id, formats.rejects_beside(out))
     loaded = load_value_model if role == "judge" else load_weights
     weights, tokenizer = loaded(str(model), torch.float32, adapter=settings.adapter)
