@@ -1,7 +1,5 @@
 """What is held out: nothing is learned from it, it says when to stop, and the best model is the one that is left."""
 
-import math
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from kilter.engine import held_out
 from kilter.engine.loop import LoopOptions, train
 from kilter.engine.loss import Loss
 from kilter.errors import KilterError
+from kilter.records import Message, Prompt
 from kilter.training.dpo import dpo
 from kilter.training.run import train as train_by_name
 from kilter.training.sft import sft
@@ -37,7 +36,7 @@ def options(**given):
 
 def parted(trees, given):
     """Return the trees that are learned from, and those held out."""
-    held = held_out.choose(len(trees), given.eval_share, given.seed)
+    held = held_out.choose(trees, given.eval_share, given.seed)
     return [tree for i, tree in enumerate(trees) if i not in held], [trees[i] for i in held]
 
 
@@ -53,6 +52,15 @@ def on_disk(out, name="model.safetensors"):
 def nats(model, trees):
     """Return the mean over scored tokens, by the model's own forward."""
     return -float(ordinary(model, trees).mean())
+
+
+def steps_of(out):
+    """Return the steps of the best models that are kept below a run's folder."""
+    return [int(path.stem.removeprefix("best-")) for path in sorted(out.glob("best-*"))]
+
+
+def prompt():
+    return Prompt([Message("user", "what is 1 + 1?")])
 
 
 def timeless(out):
@@ -72,7 +80,9 @@ def test_nothing_is_learned_from_it_and_measuring_disturbs_nothing(tmp_path, obj
     assert len(held) == 4
     model, alone = make(), make()
     done = train(model, trees, objective, given, tmp_path / "held")
-    expected = train(alone, learned, objective, LoopOptions(**FAST, learning_rate=3e-3, steps=12, seed=2), tmp_path / "b")
+    expected = train(
+        alone, learned, objective, LoopOptions(**FAST, learning_rate=3e-3, steps=12, seed=2), tmp_path / "b"
+    )
     assert done.losses == expected.losses
     assert torch.equal(weights(model), weights(alone))
     assert expected.eval_losses == []
@@ -93,7 +103,7 @@ def test_the_best_model_is_kept_and_its_loss_is_the_reported_one(tmp_path):
         assert nats(left, held) == pytest.approx(losses[done.kept_step], abs=1e-5)
     assert f"least at step {done.kept_step} of 12" in done.notes[-1]
     assert {line["step"]: line["eval_loss"] for line in metrics(tmp_path) if "eval_loss" in line} == losses
-    assert not list(tmp_path.glob("best-*"))
+    assert steps_of(tmp_path) == []
     again = train(make(), trees, sft, options(), tmp_path)
     assert (again.kept, again.eval_losses, again.kept_step) == (True, done.eval_losses, done.kept_step)
 
@@ -141,7 +151,9 @@ def test_preferences_are_measured_against_the_reference(tmp_path):
     trees, model, given = pair_trees(12), make(), options()
     learned, held = parted(trees, given)
     done = train(model, trees, dpo, given, tmp_path / "a", reference=make(seed=1))
-    alone = train(make(), learned, dpo, LoopOptions(**FAST, learning_rate=3e-3, steps=12), tmp_path / "b", reference=make(seed=1))
+    alone = train(
+        make(), learned, dpo, LoopOptions(**FAST, learning_rate=3e-3, steps=12), tmp_path / "b", reference=make(seed=1)
+    )
     assert done.losses == pytest.approx(alone.losses, abs=1e-4)
     with torch.no_grad():
         lead = (ordinary(model, held) - ordinary(make(seed=1), held)).split([len(r) for t in held for r in t.responses])
@@ -155,7 +167,9 @@ def test_the_best_adapter_is_kept_with_its_ranks(tmp_path, kind):
     trees, base = pair_trees(12), make()
     base.save_pretrained(tmp_path / "base")
     base.name_or_path = str(tmp_path / "base")
-    given = options(adapter=kind, adapter_dropout=0.0, adapter_targets="all", learning_rate=3e-2, steps=24, eval_every=3)
+    given = options(
+        adapter=kind, adapter_dropout=0.0, adapter_targets="all", learning_rate=3e-2, steps=24, eval_every=3
+    )
     done = train(base, trees, sft, given, tmp_path / "out")
     assert 0 < done.kept_step < 24
     left = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out").eval()
@@ -166,9 +180,9 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", [2, 5, 9, 14])
-def test_a_run_that_was_stopped_comes_to_the_same_choice(tmp_path, at):
-    """Also where the best model is newer than the state that is continued from, and where none was kept yet."""
+@pytest.mark.parametrize(("at", "best"), [(2, [0]), (6, [3, 4]), (9, [4])])
+def test_a_run_that_was_stopped_comes_to_the_same_choice(tmp_path, at, best):
+    """Where no state was kept yet, where the best is newer than the state that is gone on from, and where it is not."""
     calls = iter(range(1, 10**6))
 
     def stopping(policy, group):
@@ -176,21 +190,94 @@ def test_a_run_that_was_stopped_comes_to_the_same_choice(tmp_path, at):
             raise Stop
         return sft(policy, group)
 
-    def whole(policy, group):
-        return sft(policy, group)
-
-    stopping.__qualname__ = whole.__qualname__
-    given = options(eval_every=1, checkpoint_every=4, patience=6, steps=40)
-    expected = train(make(), pair_trees(12), whole, given, tmp_path / "whole")
-    out, model = tmp_path / "parts", make()
-    try:
+    stopping.__qualname__ = sft.__qualname__
+    given = options(eval_every=1, checkpoint_every=3, patience=6, steps=40)
+    expected = train(make(), pair_trees(12), sft, given, tmp_path / "whole")
+    assert (expected.steps, expected.kept_step) == (10, 4)
+    out = tmp_path / "parts"
+    with pytest.raises(Stop):
         train(make(), pair_trees(12), stopping, given, out)
-    except Stop:
-        assert list(out.glob("best-*"))
-    found = train(model, pair_trees(12), whole, given, out)
-    assert at > expected.steps or found.tokens == expected.tokens
+    assert steps_of(out) == best
+    found = train(make(), pair_trees(12), sft, given, out)
     assert (found.losses, found.eval_losses) == (expected.losses, expected.eval_losses)
     assert (found.steps, found.kept_step, found.notes) == (expected.steps, expected.kept_step, expected.notes)
     assert timeless(out) == timeless(tmp_path / "whole")
     assert torch.equal(on_disk(out), on_disk(tmp_path / "whole"))
-    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
+    assert steps_of(out) == []
+
+
+def test_a_run_that_was_killed_comes_to_the_same_choice(tmp_path):
+    out, threads = tmp_path / "held-slow", str(torch.get_num_threads())
+    process = subprocess.Popen([sys.executable, SCRIPT, str(tmp_path), threads, "held-slow"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not list(out.glob("state-*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    _, error = process.communicate()
+    assert process.returncode == -signal.SIGKILL, error.decode()
+    found, expected = run(out, dpo_as_slowly, **HELD), run(tmp_path / "whole", dpo_as_slowly, **HELD)
+    assert (found.losses, found.eval_losses) == (expected.losses, expected.eval_losses)
+    assert found.kept_step == expected.kept_step
+    assert torch.equal(on_disk(out), on_disk(tmp_path / "whole"))
+
+
+def dpo_as_slowly(policy, reference, group):
+    return dpo(policy, reference, group)
+
+
+dpo_as_slowly.__qualname__ = slowly.__qualname__  # a run knows its objective by that
+
+
+def test_what_cannot_be_held_out_is_said(tmp_path):
+    with pytest.raises(KilterError, match="of one record none can be held out; give more data"):
+        train(make(), pair_trees(1), sft, options(), tmp_path)
+    with pytest.raises(KilterError, match="step by step none can be held out; set eval_share to 0"):
+        train(make(), lambda step: pair_trees(4), sft, options(), tmp_path)
+    with pytest.raises(KilterError, match="patience is 3, and nothing is held out to go by; set eval_share"):
+        train(make(), pair_trees(4), sft, options(eval_share=0.0, patience=3), tmp_path)
+    for method, given in {
+        "grpo": {"feedback": "world"},
+        "rlhf-online": {"feedback": "world"},
+        "reward-overopt": {"gold": "world"},
+    }.items():
+        with pytest.raises(KilterError, match="learns from its own samples has no data to hold out; set eval_share"):
+            train_by_name(method, model="none", data=[prompt()], out=tmp_path / method, eval_share=0.1, **given)
+    assert not (tmp_path / "grpo").exists()
+
+
+def test_trees_that_leave_nothing_to_measure_are_said(tmp_path):
+    trees = pair_trees(4)
+    for tree in trees:
+        tree.masks = [[False] * len(response) for response in tree.responses]
+    with pytest.raises(KilterError, match="nothing to measure on the one tree held out; raise eval_share"):
+        train(make(), trees, sft, options(), tmp_path)
+
+
+def test_what_is_held_out_is_a_matter_of_the_seed():
+    trees = pair_trees(100)
+    assert held_out.choose(trees, 0.0, 0) == []
+    assert len(held_out.choose(trees[:3], 0.01, 0)) == 1
+    assert len(held_out.choose(trees[:3], 0.99, 0)) == 2
+    found = [held_out.choose(trees, 0.2, seed) for seed in range(5)]
+    assert found[0] == held_out.choose(trees, 0.2, 0)
+    assert all(len({*held}) == 20 and held == sorted(held) for held in found)
+    assert len({tuple(held) for held in found}) == 5
+
+
+def test_records_with_the_same_prompt_are_held_out_together():
+    trees = pair_trees(30)
+    for i, tree in enumerate(trees):
+        tree.prompt = [5, 5, i % 10]
+    held = held_out.choose(trees, 0.3, 0)
+    assert len(held) == 9
+    assert len({i % 10 for i in held}) == 3
+    # Most of the data has one prompt: the others can be held out.
+    for tree in trees[4:]:
+        tree.prompt = [6]
+    assert set(held_out.choose(trees, 0.1, 0)) < {0, 1, 2, 3}
+    for tree in trees:
+        tree.prompt = []
+    assert len(held_out.choose(trees, 0.3, 0)) == 9
+    for tree in trees:
+        tree.prompt = [5]
+    assert len(held_out.choose(trees, 0.3, 0)) == 9

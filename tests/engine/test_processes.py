@@ -1,5 +1,6 @@
 """Runs in processes of their own: killed and continued, and two processes for one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from train_once import OBJECTIVES, OPTIONS, run, slowly
+from train_once import GIVEN, OBJECTIVES, OPTIONS, run, slowly
 
 from jsonl import metrics
 
@@ -40,7 +41,7 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
     both, alone = tmp_path / "both", tmp_path / "alone"
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     done = subprocess.run(
-        [*command, SCRIPT, str(both), "1", "sft", "dpo"],
+        [*command, SCRIPT, str(both), "1", "sft", "dpo", "held"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -48,8 +49,12 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in ("sft", "dpo"):
-        run(alone / name, OBJECTIVES[name])
+    for name in ("sft", "dpo", "held"):
+        found = run(alone / name, OBJECTIVES[name], **GIVEN.get(name, {}))
+        told = json.loads((both / name / "training.json").read_text(encoding="utf-8"))
+        assert (told["steps"], told["kept_step"]) == (found.steps, found.kept_step)
+        if name == "held":
+            assert 0 < found.kept_step < found.steps < OPTIONS.steps
         # A sum in another order moves a weight by Adam's share of rounding, never by a tenth of one step.
         assert float((weights(both / name) - weights(alone / name)).abs().max()) <= OPTIONS.learning_rate / 10
         for one, two in zip(metrics(both / name), metrics(alone / name), strict=True):

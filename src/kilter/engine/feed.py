@@ -121,7 +121,7 @@ class Feed:
             return cls(source, batch_size, steps, seed)
         if not len(source):
             raise KilterError("There is nothing to train on; give data with at least one usable record.")
-        held = held_out.choose(len(source), eval_share, seed)
+        held = held_out.choose(source, eval_share, seed)
         learned = sorted({*range(len(source))} - {*held}) if held else range(len(source))
         total = steps or max(1, round(epochs * math.ceil(len(learned) / batch_size)))
         return cls(source, batch_size, total, seed, learned, held)

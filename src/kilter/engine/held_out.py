@@ -8,11 +8,13 @@ a continued run can go back to where it stood, and comes to the same choice.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
@@ -24,6 +26,7 @@ from kilter.errors import KilterError
 from kilter.files import need_space, replacing
 
 if TYPE_CHECKING:
+    from kilter.engine.batch import Tree
     from kilter.engine.feed import Feed  # which asks this what is held out
     from kilter.engine.learner import Learner
     from kilter.engine.options import LoopOptions
@@ -43,20 +46,30 @@ def check(options: LoopOptions, *, samples: bool = False) -> None:
         raise refuse(samples=True)
 
 
-def choose(count: int, share: float, seed: int) -> list[int]:
-    """Return in order the numbers of the trees, out of `count`, that are held out: so many by the seed alone.
+def choose(trees: Sequence[Tree], share: float, seed: int) -> list[int]:
+    """Return in order the numbers of the trees that are held out: of a `share` of them, by their prompts and the seed.
 
-    One at least where `share` is not 0. Raises KilterError where none would be left to learn from.
+    At least one is where `share` is not 0. Trees with the same prompt stay together, unless all have the same: what is
+    learned of a prompt says much of another response to it. Raises KilterError where there is but one tree.
     """
     if not share:
         return []
-    held = max(1, round(share * count))
-    if held >= count:
+    if len(trees) == 1:
         raise KilterError(
-            f"eval_share={share:g} holds out {held} of {count} {_plural(count, 'tree')}, and nothing is left to learn "
-            "from; lower it or give more data."
+            f"eval_share is {share:g}, and of one record none can be held out; give more data or set eval_share to 0."
         )
-    return sorted(torch.randperm(count, generator=torch.Generator().manual_seed(_number(seed)))[:held].tolist())
+    alike: dict[Any, list[int]] = {}
+    for i, tree in enumerate(trees):
+        prompt = np.asarray(tree.prompt, dtype=np.int64).tobytes()
+        alike.setdefault(hashlib.blake2b(prompt, digest_size=16).digest() if prompt else i, []).append(i)
+    units = list(alike.values()) if len(alike) > 1 else [[i] for i in range(len(trees))]
+    order = torch.randperm(len(units), generator=torch.Generator().manual_seed(_number(seed))).tolist()
+    due = min(max(1, round(share * len(trees))), len(trees) - 1)
+    held: list[int] = []
+    for unit in (units[at] for at in order):
+        if len(held) + len(unit) <= due:
+            held += unit
+    return sorted(held or min((units[at] for at in order), key=len))
 
 
 def refuse(*, samples: bool) -> KilterError:
@@ -119,8 +132,10 @@ class HeldOut:
             raise KilterError(f"The objective has nothing to measure on {trees} held out; raise eval_share.")
         before = self.best
         self.history.append((step, numerator / weight))
-        if self._options.keep_best and self.best != before and self._accelerator.is_main_process:
-            self._write(step, whole, beside)
+        if self._options.keep_best and self._accelerator.is_main_process:
+            if self.best != before:
+                self._write(step, whole, beside)
+            self._prune()
         return True
 
     def told(self, step: int) -> dict[str, float]:
@@ -176,9 +191,12 @@ class HeldOut:
         need_space(self._out, sum(x.nbytes for x in weights.values()), "The best model so far")
         with checkpoint.writing(self._out), replacing(_file(self._out, step)) as temporary:
             save_file(weights, temporary)
+
+    def _prune(self) -> None:
+        """Delete all but the best model, and the one that was the best by the state on disk."""
         state = checkpoint.find_state(self._out)
         then = _best(checkpoint.read_facts(state).get("held_out", [])) if state else None
-        drop(self._out, keep=(step,) if then is None else (step, then[0]))
+        drop(self._out, keep=[found[0] for found in (self.best, then) if found])
 
     def _read(self, step: int) -> dict[str, Tensor]:
         file = _file(self._out, step)

@@ -84,6 +84,7 @@ def reward_overopt(
         judge_epochs: passes of the proxy over the comparisons
         judge_learning_rate: of the proxy; none: the policy's
     """
+    check_held_out(LoopOptions(**task.loop()), samples=by != "best-of-n")
     if (kept := task.admit()) is not None:
         return kept
     started = time.perf_counter()
@@ -92,7 +93,6 @@ def reward_overopt(
     check(people, prompts)
     task.say(task.notes)
     given = task.loop()
-    check_held_out(LoopOptions(**given), samples=by != "best-of-n")
     sampling = {"max_tokens": max_tokens, "temperature": temperature}
     if feedback is None:
         file = task.out / f"comparisons-{task.mark()[:8]}.jsonl"

@@ -77,6 +77,7 @@ def rlhf_online(
         judge_epochs: passes of a preference model over the comparisons
         judge_learning_rate: of preference models; none: the policy's
     """
+    check_held_out(LoopOptions(**task.loop()), samples=True)
     if (kept := task.admit()) is not None:
         return kept
     started = time.perf_counter()
@@ -88,7 +89,6 @@ def rlhf_online(
         task.notes.append(f"{rounds} rounds of {share} prompts each are more than {len(prompts)}: some come again.")
     task.say(task.notes)
     given = task.loop()
-    check_held_out(LoopOptions(**given), samples=True)
     judging = task.judging(judge_epochs, judge_learning_rate)
     order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(given["seed"])).tolist()
     deployed, tokens = task.model, 0
