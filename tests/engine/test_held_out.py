@@ -147,6 +147,20 @@ def test_an_objective_that_draws_measures_with_the_same_numbers_every_time(tmp_p
     assert len(set(done.losses)) > 1
 
 
+def test_where_a_loss_has_a_value_that_is_what_is_measured(tmp_path):
+    def surrogate(policy, group):
+        found = sft(policy, group)
+        return Loss(found.per_example, found.weight, value=3 * found.weight - found.per_example)
+
+    plain = train(make(), pair_trees(12), sft, options(steps=4), tmp_path / "plain")
+    done = train(make(), pair_trees(12), surrogate, options(steps=4), tmp_path / "value")
+    assert done.losses == plain.losses
+    for (_, loss), (_, value) in zip(plain.eval_losses, done.eval_losses, strict=True):
+        assert value == pytest.approx(3 - loss, abs=1e-5)
+    assert plain.kept_step == 4
+    assert done.kept_step == 0
+
+
 def test_preferences_are_measured_against_the_reference(tmp_path):
     trees, model, given = pair_trees(12), make(), options()
     learned, held = parted(trees, given)

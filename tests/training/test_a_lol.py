@@ -1,6 +1,7 @@
 """A-LoL and its baselines: exact gradients on the bandit, what is left out, and bad data that does not harm."""
 
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -41,6 +42,29 @@ def test_unclipped_it_is_the_policy_gradient_of_the_advantage():
         [found] = torch.autograd.grad((bandit.held.exp() * loss).sum(), logits, retain_graph=True)
         [due] = torch.autograd.grad(-(logs.exp() * gain).sum(), logits, retain_graph=True)
         torch.testing.assert_close(found, due)
+
+
+@pytest.mark.parametrize(
+    "objective", [a_lol, r_lol, partial(a_lol, variant="seq"), partial(a_lol, variant="kl"), r_gold]
+)
+def test_what_is_measured_has_the_gradient_of_what_is_learned_and_tells_models_apart(objective):
+    start = torch.tensor([-0.1, -3.0, -1.0, -2.0, -0.2], dtype=torch.float64)
+    reference = as_responses(torch.tensor([-2.0, -1.0, -1.2, -1.8, -0.3], dtype=torch.float64), [2, 1, 2])
+    gain = as_groups(torch.tensor([2.0, 0.5, 1.0], dtype=torch.float64))
+
+    def told(tokens):
+        given = (as_responses(tokens, [2, 1, 2]), gain)
+        return objective(*given) if objective is r_gold else objective(given[0], reference, gain)
+
+    tokens = start.clone().requires_grad_()
+    found = told(tokens)
+    [learned] = torch.autograd.grad(found.per_example.sum(), tokens, retain_graph=True)
+    [measured] = torch.autograd.grad(found.value.sum(), tokens)
+    torch.testing.assert_close(measured, learned)
+    # It is a height, not a slope alone: steps against the gradient, through all edges of the clip, lead down.
+    heights = [float(told(start - t * learned).value.sum()) for t in (0, 0.1, 0.2, 0.4, 0.8)]
+    assert heights == sorted(heights, reverse=True)
+    assert heights[0] - heights[1] == pytest.approx(0.1 * float(learned @ learned), rel=0.2)
 
 
 def test_weights_are_clipped_for_a_response_or_for_each_token_and_have_no_gradient():

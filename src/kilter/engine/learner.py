@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ class Learner:
         self.compares = compares(objective)
 
     def learn(self, step: int, numbers: Sequence[int], trees: Sequence[Tree]) -> Tensor:
-        """Add the gradients of a step's numerators, as means over the processes; return the sums of `measure`."""
+        """Add the gradients of a step's numerators, as means over the processes; return their and the weights' sums."""
         told = self._survey(numbers, trees) if self.asks.survey else {}
         hands = self._hands(trees)
         sums = torch.zeros(2, device=self.accelerator.device)
@@ -72,13 +73,16 @@ class Learner:
 
     @torch.no_grad()
     def measure(self, step: int, numbers: Sequence[int], trees: Sequence[Tree]) -> Tensor:
-        """Return the sums [2] over all processes of what the objective gives for `trees`: numerators and weights."""
+        """Return the sums [2] over all processes of what the objective gives for `trees`: numerators and weights.
+
+        The numerators are those of the loss's `value`, where it has one.
+        """
         told = self._survey(numbers, trees) if self.asks.survey else {}
         sums = torch.zeros(2, device=self.accelerator.device)
         for hand, chosen in self._hands(trees):
             loss = self._loss(step, [trees[i] for i in chosen], [numbers[i] for i in chosen], told)
             if hand:
-                sums += _sums(loss)
+                sums += _sums(loss if loss.value is None else replace(loss, per_example=loss.value))
         return self._over_all(sums)
 
     def _hands(self, trees: Sequence[Tree]) -> list[tuple[list[int], list[int]]]:

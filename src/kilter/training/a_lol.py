@@ -129,24 +129,37 @@ def a_lol(
     """
     if group.scores is None:
         raise ValueError("A-LoL learns from advantages; give every group scores.")
-    found, weight = weighted(policy, reference, variant, cliprange)
-    loss = -group.scores * found
+    found, height, weight = weighted(policy, reference, variant, cliprange)
+    loss, value = -group.scores * found, -group.scores * height
     away = log_ratio(policy, reference)
     if variant == "kl":
-        loss = loss + beta * away
+        loss, value = loss + beta * away, value + beta * away
     metrics = {"advantage": group.scores, "weight": weight, "kl": -away.detach()}
-    return Loss(loss, loss.new_ones(len(loss)), metrics)
+    return Loss(loss, loss.new_ones(len(loss)), metrics, value)
 
 
 def weighted(
     policy: LogProbs, reference: LogProbs, variant: str, cliprange: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return w log pi(y|x) [R], of which pi alone is given a gradient, and the weights: [R], for seq [P]."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return w log pi(y|x) [R], of which pi alone is given a gradient; what has that gradient; and the weights w.
+
+    These are [R], for seq [P].
+    """
     if variant == "seq":
-        each = (policy.tokens - reference.tokens).detach().exp().clamp(1 - cliprange, 1 + cliprange)
-        return policy.total(each * policy.tokens), each
+        ratio = policy.tokens - reference.tokens
+        each = ratio.detach().exp().clamp(1 - cliprange, 1 + cliprange)
+        return policy.total(each * policy.tokens), policy.total(sloping(ratio, each)), each
     whole = policy.sum()
     if variant != "full":
-        return whole, torch.ones_like(whole.detach())
-    weight = log_ratio(policy, reference).detach().exp().clamp(1 - cliprange, 1 + cliprange)
-    return weight * whole, weight
+        return whole, whole, torch.ones_like(whole.detach())
+    ratio = log_ratio(policy, reference)
+    weight = ratio.detach().exp().clamp(1 - cliprange, 1 + cliprange)
+    return weight * whole, sloping(ratio, weight), weight
+
+
+def sloping(ratio: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return F with F' = w of log-ratios, w their exponential, clipped: w (1 + ratio - log w), unclipped w itself.
+
+    It is what w log pi, w without a gradient, is the slope of, and unlike that grows with what is reinforced.
+    """
+    return weight * (1 + ratio) - torch.xlogy(weight, weight)

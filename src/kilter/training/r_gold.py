@@ -10,6 +10,7 @@ from kilter.engine.batch import Groups
 from kilter.engine.head import LogProbs
 from kilter.engine.loss import Loss
 from kilter.registry import method
+from kilter.training.a_lol import sloping
 from kilter.training.objective import learns_from
 
 
@@ -30,4 +31,5 @@ def r_gold(policy: LogProbs, group: Groups, *, floor: Annotated[float, Field(gt=
         raise ValueError("R-GOLD learns from rewards; give every group scores.")
     weight = policy.tokens.detach().exp().clamp(min=floor)
     loss = -group.scores * policy.total(weight * policy.tokens)
-    return Loss(loss, loss.new_ones(len(loss)), {"reward": group.scores, "weight": weight})
+    value = -group.scores * policy.total(sloping(policy.tokens, weight))
+    return Loss(loss, loss.new_ones(len(loss)), {"reward": group.scores, "weight": weight}, value)

@@ -39,7 +39,7 @@ def r_lol(
     """
     if group.scores is None:
         raise ValueError("R-LoL learns from rewards; give every group scores.")
-    found, weight = weighted(policy, reference, variant, cliprange)
+    found, height, weight = weighted(policy, reference, variant, cliprange)
     loss = -group.scores * found
     metrics = {"reward": group.scores, "weight": weight, "kl": -log_ratio(policy, reference).detach()}
-    return Loss(loss, loss.new_ones(len(loss)), metrics)
+    return Loss(loss, loss.new_ones(len(loss)), metrics, -group.scores * height)
