@@ -263,7 +263,7 @@ def test_trees_that_leave_nothing_to_measure_are_said(tmp_path):
     trees = pair_trees(4)
     for tree in trees:
         tree.masks = [[False] * len(response) for response in tree.responses]
-    with pytest.raises(KilterError, match="nothing to measure on the one tree held out; raise eval_share"):
+    with pytest.raises(KilterError, match="nothing to measure on the one record held out; raise eval_share"):
         train(make(), trees, sft, options(), tmp_path)
 
 

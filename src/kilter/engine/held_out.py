@@ -128,8 +128,8 @@ class HeldOut:
             sums += learner.measure(step, numbers, self._feed.trees(numbers))
         numerator, weight = sums.tolist()
         if not weight:
-            trees = f"the {len(held)} trees" if len(held) > 1 else "the one tree"
-            raise KilterError(f"The objective has nothing to measure on {trees} held out; raise eval_share.")
+            records = f"the {len(held)} records" if len(held) > 1 else "the one record"
+            raise KilterError(f"The objective has nothing to measure on {records} held out; raise eval_share.")
         before = self.best
         self.history.append((step, numerator / weight))
         if self._options.keep_best and self._accelerator.is_main_process:
@@ -174,7 +174,7 @@ class HeldOut:
         if last < total:
             row = _plural(self._options.patience, "measurement")
             told.append(f"Training ended at step {last} of {total}, after {row} in a row without a better one.")
-        what = f"The loss on {_plural(held, 'tree')} held out"
+        what = f"The loss on {_plural(held, 'record')} held out"
         if self.best is None:
             return [*told, f"{what} was never a finite number; the last model is kept."]
         step, least = self.best

@@ -48,7 +48,7 @@ class StepOptions(BaseModel):
     max_length: int = Field(default=1024, gt=1, description="Most tokens of a prompt with its response.")
     seed: int = Field(default=0, ge=0, description="Seed of everything random.")
     eval_share: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the prompts that is held out: its loss is measured, not learned."
+        default=0.0, ge=0, lt=1, description="Share of the records that is held out: its loss is measured, not learned."
     )
     eval_every: int = Field(
         default=100, gt=0, description="Steps between measurements of the loss on what is held out."
