@@ -22,7 +22,7 @@ from kilter.records import Message, Prompt
 from kilter.training.dpo import dpo
 from kilter.training.run import train as train_by_name
 from kilter.training.sft import sft
-from tiny_models import make, ordinary, pair_trees
+from tiny_models import make, make_judge, ordinary, pair_trees
 
 SCRIPT = str(Path(__file__).with_name("train_once.py"))
 FAST = {"batch_size": 4, "warmup": 1, "log_every": 2, "precision": "fp32", "checkpoint_every": 0}
@@ -96,7 +96,7 @@ def test_the_best_model_is_kept_and_its_loss_is_the_reported_one(tmp_path):
     losses = dict(done.eval_losses)
     assert list(losses) == list(range(0, 13, 2))
     assert losses[0] == pytest.approx(nats(make(), held), abs=1e-5)
-    assert 0 < done.kept_step < 12
+    assert 0 < done.kept_step < done.steps
     assert losses[done.kept_step] == min(losses.values())
     assert done.losses[-1] < losses[12] - 0.5
     for left in (model, AutoModelForCausalLM.from_pretrained(tmp_path)):
@@ -190,6 +190,13 @@ def test_the_best_adapter_is_kept_with_its_ranks(tmp_path, kind):
     assert nats(left, parted(trees, given)[1]) == pytest.approx(dict(done.eval_losses)[done.kept_step], abs=1e-5)
 
 
+@pytest.mark.parametrize("given", [{"residual_dropout": 0.5}, {"gradient_checkpointing": True}])
+def test_nothing_is_dropped_where_it_is_measured(tmp_path, given):
+    trees = pair_trees(12)
+    done = train(make(), trees, sft, options(steps=1, **given), tmp_path)
+    assert done.eval_losses[0][1] == pytest.approx(nats(make(), parted(trees, options())[1]), abs=1e-5)
+
+
 class Stop(Exception):
     pass
 
@@ -218,6 +225,33 @@ def test_a_run_that_was_stopped_comes_to_the_same_choice(tmp_path, at, best):
     assert timeless(out) == timeless(tmp_path / "whole")
     assert torch.equal(on_disk(out), on_disk(tmp_path / "whole"))
     assert steps_of(out) == []
+
+
+def test_a_critic_is_kept_as_it_was_at_the_same_step(tmp_path):
+    def both(policy, group):
+        found = sft(policy, group)
+        loss = found.per_example + 0.01 * policy.total((policy.values - 1) ** 2)
+        return Loss(loss, found.weight, value=found.per_example)
+
+    def stopping(policy, group):
+        if torch.is_grad_enabled() and next(calls) > done.kept_step:
+            raise Stop
+        return both(policy, group)
+
+    stopping.__qualname__ = both.__qualname__
+    critic, calls = make_judge(seed=1), iter(range(1, 10**6))
+    done = train(make(), pair_trees(12), both, options(eval_every=1, steps=20), tmp_path / "whole", critic=critic)
+    assert 0 < done.kept_step < done.steps
+    given = options(eval_every=1, steps=20, checkpoint_every=done.kept_step)
+    with pytest.raises(Stop):
+        train(make(), pair_trees(12), stopping, given, tmp_path / "parts", critic=make_judge(seed=1))
+    [state] = (tmp_path / "parts").glob("state-*")
+    assert int(state.name.removeprefix("state-")) == done.kept_step
+    then = load_file(state / "model.safetensors")
+    for name, parameter in critic.named_parameters():
+        assert torch.equal(parameter, then["critic." + name])
+    left = load_file(tmp_path / "whole" / "critic" / "model.safetensors")
+    assert torch.equal(left["score.weight"], then["critic.score.weight"])
 
 
 def test_a_run_that_was_killed_comes_to_the_same_choice(tmp_path):
