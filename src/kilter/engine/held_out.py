@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 BEST = "best-"
 LOSS = "eval_loss"  # what the number is called in a line of metrics.jsonl
+Beside = Callable[[], Mapping[str, Tensor]]
 WEIGHTS, BESIDE = "weights|", "beside|"  # what stands before the names of tensors in a file
 
 
@@ -112,11 +113,12 @@ class HeldOut:
         best = self.best[0] if self.best else -1
         return sum(step > best for step, _ in self.history) >= self._options.patience
 
-    def measure(self, step: int, learner: Learner, whole: nn.Module, beside: Mapping[str, Tensor]) -> bool:
-        """Measure after `step` steps, if it is time to, and keep what is better than all before; say whether it was.
+    def measure(self, step: int, learner: Learner, whole: nn.Module, beside: Beside) -> bool:
+        """Measure after `step` steps, and keep what is better than all before; return False where it is not the time.
 
-        `whole` is all that a step changes; `beside` is kept with its weights. Objectives that draw are given the same
-        random numbers every time, and the next step its own, whatever is drawn here.
+        `whole` is all that a step changes; what `beside` gives is kept with its weights. Objectives that draw are given
+        the same random numbers every time, and the next step its own, whatever is drawn here. Raises KilterError where
+        nothing of what is held out counts.
         """
         held, size = self._feed.held, self._options.batch_size
         if not held or not (step % self._options.eval_every == 0 or step == self._feed.total):
@@ -185,9 +187,9 @@ class HeldOut:
             return [*told, f"{what} was never less than at the start ({went}): {model} is kept."]
         return [*told, f"{what} was least at step {step} of {last} ({least:.4g}; {went}): {model} is kept."]
 
-    def _write(self, step: int, whole: nn.Module, beside: Mapping[str, Tensor]) -> None:
+    def _write(self, step: int, whole: nn.Module, beside: Beside) -> None:
         weights = {WEIGHTS + name: tensor.contiguous() for name, tensor in checkpoint.trained(whole).items()}
-        weights |= {BESIDE + name: tensor for name, tensor in beside.items()}
+        weights |= {BESIDE + name: tensor for name, tensor in beside().items()}
         need_space(self._out, sum(x.nbytes for x in weights.values()), "The best model so far")
         with checkpoint.writing(self._out), replacing(_file(self._out, step)) as temporary:
             save_file(weights, temporary)

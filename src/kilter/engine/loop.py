@@ -302,7 +302,7 @@ class _Loop:
         self.meter.step(sums[0], sums[1], norm)
 
     def _measure(self) -> bool:
-        return self.held.measure(self.done, self.learner, self.whole, self.ranks.memory())
+        return self.held.measure(self.done, self.learner, self.whole, self.ranks.memory)
 
     def _rate(self, step: int) -> float:
         o = self.options
