@@ -1,6 +1,6 @@
 """Trees that nothing is learned from: the objective's loss on them says when to stop, and which model to keep.
 
-What a run learns goes on falling while it learns its own data by heart; on trees that it does not learn from the loss
+The loss of a run goes on falling while it learns its own data by heart; on trees that it does not learn from the loss
 falls and rises again. The best weights so far are a file in the run's folder, named by their step. A state to continue
 from knows every measurement up to its step, and the file that was best by then stays until a newer state is there: so
 a continued run can go back to where it stood, and comes to the same choice.
