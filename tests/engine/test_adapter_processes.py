@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from train_once import OPTIONS, run_adapted
+from train_once import OPTIONS, run_named
 
 from jsonl import metrics
 
@@ -34,7 +34,7 @@ def test_a_run_that_was_killed_continues_to_the_same_bits_with_dropout(tmp_path)
     [state] = out.glob("state-*")
     assert all("lora_" in name for name in load_file(state / "model.safetensors"))
     assert not (out / "adapter_config.json").exists()
-    found, expected = run_adapted(out, "lora"), run_adapted(tmp_path / "whole", "lora")
+    found, expected = run_named(out, "lora"), run_named(tmp_path / "whole", "lora")
     assert found.losses == expected.losses
     assert torch.equal(weights(out), weights(tmp_path / "whole"))
 
@@ -52,7 +52,7 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for name in names:
-        run_adapted(alone / name, name)
+        run_named(alone / name, name)
         # A sum in another order moves a weight by Adam's share of rounding, never by a tenth of one step.
         assert float((weights(both / name) - weights(alone / name)).abs().max()) <= OPTIONS.learning_rate / 10
         for one, two in zip(metrics(both / name), metrics(alone / name), strict=True):

@@ -81,7 +81,7 @@ def test_layers_that_compile_to_something_else_run_as_they_are_written(monkeypat
         assert not compile_layers(Scorer(make("llama")))
 
 
-def test_only_long_runs_on_known_data_are_compiled(monkeypatch):
+def test_only_long_runs_are_compiled(monkeypatch):
     monkeypatch.setattr(compiled, "COMPILERS", ("python3",))
     model, cpu = make("llama"), torch.device("cpu")
     weights = sum(p.numel() for p in model.parameters())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from train_once import GIVEN, OBJECTIVES, OPTIONS, run, slowly
+from train_once import OPTIONS, run, run_named, slowly
 
 from jsonl import metrics
 
@@ -50,7 +50,7 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for name in ("sft", "dpo", "held"):
-        found = run(alone / name, OBJECTIVES[name], **GIVEN.get(name, {}))
+        found = run_named(alone / name, name)
         told = json.loads((both / name / "training.json").read_text(encoding="utf-8"))
         assert (told["steps"], told["kept_step"]) == (found.steps, found.kept_step)
         if name == "held":

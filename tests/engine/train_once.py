@@ -1,8 +1,12 @@
 """Training runs in a process of their own: `python train_once.py OUT THREADS sft|dpo|slow...`, also under torchrun.
 
-With trees held out: held, held-slow. With an adapter: lora (slowly, with dropout), and the others of ADAPTED.
+With other options: lora (slowly, with dropout), held and held-slow (trees held out), and the others of TOLD. With
+"shared-" before its name a run's weights are shared out among the processes. With HALT=N in the environment "halts" ends
+at its Nth micro-batch.
 """
 
+import contextlib
+import os
 import sys
 import time
 from pathlib import Path
@@ -34,17 +38,31 @@ def slowly(policy, reference, group):
     return dpo(policy, reference, group)
 
 
-OBJECTIVES = {"sft": sft, "dpo": dpo, "slow": slowly, "held": sft, "held-slow": slowly}
+class Halt(Exception):
+    """The process is as good as killed."""
+
+
+def halting(policy, reference, group, calls=[]):  # noqa: B006 - it counts
+    """DPO that ends the process in the middle of a run."""
+    calls.append(1)
+    if len(calls) == int(os.environ.get("HALT", "0")):
+        raise Halt
+    return dpo(policy, reference, group)
+
+
+OBJECTIVES = {"sft": sft, "dpo": dpo, "slow": slowly, "halts": halting, "held": sft, "held-slow": slowly}
 # Of the four trees that are held out the last is measured alone: a second process has nothing of its own.
 HELD = {"eval_share": 0.5, "eval_every": 1, "batch_size": 3}
-GIVEN = {"held": HELD | {"patience": 4}, "held-slow": HELD}
 # Dropout is another in every process, so that two of them could not do what one does.
 RANKED = {"adapter_rank": 4, "adapter_dropout": 0.0}
-ADAPTED = {
+TOLD = {
     "lora": {"adapter": "lora", "adapter_targets": "all"},
     "lora-dry": {"adapter": "lora", **RANKED},
     "adalora": {"adapter": "adalora", **RANKED},
     "prefix": {"adapter": "prefix", "virtual_tokens": 5},
+    "frugal": {"gradient_checkpointing": True},
+    "held": HELD | {"patience": 4},
+    "held-slow": HELD,
 }
 
 
@@ -53,12 +71,14 @@ def run(out, objective, **options):
     return train(make(), pair_trees(9), objective, OPTIONS.model_copy(update=options), out)
 
 
-def run_adapted(out, name):
-    return run(out, slowly if name == "lora" else dpo, **ADAPTED[name])
+def run_named(out, name, **options):
+    objective = OBJECTIVES.get(name, slowly if name == "lora" else dpo)
+    return run(out, objective, **TOLD.get(name, {}), **options)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[2]))
     for name in sys.argv[3:]:
-        out = Path(sys.argv[1]) / name
-        run(out, OBJECTIVES[name], **GIVEN.get(name, {})) if name in OBJECTIVES else run_adapted(out, name)
+        plain = name.removeprefix("shared-")
+        with contextlib.suppress(Halt):
+            run_named(Path(sys.argv[1]) / name, plain, shard=plain != name)

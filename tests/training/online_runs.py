@@ -1,6 +1,7 @@
 """Online training on a model of 20,000 random parameters: `python online_runs.py MODEL OUT NAME...`, also by torchrun.
 
 With HANG=N in the environment the feedback does not come back from the Nth prompt, with HANG_RANK=R only in process R.
+With "shared-" before its name a run's weights are shared out among the processes.
 
 What is rewarded is the letter e, and a little the number of words, so that few responses are rewarded alike.
 """
@@ -92,4 +93,5 @@ if __name__ == "__main__":
     hangs = os.environ.get("HANG_RANK") in (None, os.environ.get("RANK"))
     for name in sys.argv[3:]:
         feedback = Letters(hang_at=int(os.environ.get("HANG", "0")) if hangs else 0)
-        run(name, sys.argv[1], Path(sys.argv[2]) / name, feedback, checkpoint_every=3)
+        plain = name.removeprefix("shared-")
+        run(plain, sys.argv[1], Path(sys.argv[2]) / name, feedback, checkpoint_every=3, shard=plain != name)

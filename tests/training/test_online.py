@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from jsonl import metrics
 from kilter import registry
 from kilter.engine import Scorer, Tree, collate
+from kilter.engine.compiled import COMPILERS
 from kilter.engine.feed import Rig
 from kilter.engine.loop import LoopOptions
 from kilter.engine.processes import accelerator
@@ -72,6 +73,15 @@ def test_a_phase_has_its_passes_and_every_prompt_comes_once_an_epoch(tiny_model,
     assert epoch < {*following}
     assert made.steps(2.0) == 8  # 14 prompts: two rollouts of 6 come nearest
     assert made.steps_an_epoch == pytest.approx(7 / 6 * 4)
+    assert made.tokens_a_step == 3 * (sum(map(len, made.ids)) / 7 + 4 * 6)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="torch.compile needs a C++ compiler")
+def test_compiled_layers_sample_and_learn_as_those_that_are_written(tiny_model, tmp_path):
+    for wish in ("on", "off"):
+        run("grpo", tiny_model, tmp_path / wish, compile=wish, steps=4)
+    for one, other in zip(metrics(tmp_path / "on"), metrics(tmp_path / "off"), strict=True):
+        assert {**one, "seconds": 0} == pytest.approx({**other, "seconds": 0}, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["grpo", "rloo", "ppo"])

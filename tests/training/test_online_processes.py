@@ -60,7 +60,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tiny_model, tmp_path):
 def test_two_processes_learn_what_one_does(tiny_model, tmp_path):
     both, alone = tmp_path / "both", tmp_path / "alone"
     done = subprocess.run(
-        [*TWO, str(tiny_model), str(both), "grpo", "ppo"],
+        [*TWO, str(tiny_model), str(both), "grpo", "ppo", "shared-grpo", "shared-ppo"],
         env=ALONE,
         capture_output=True,
         text=True,
@@ -70,11 +70,14 @@ def test_two_processes_learn_what_one_does(tiny_model, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     for name in ("grpo", "ppo"):
         run(name, tiny_model, alone / name, checkpoint_every=3)
-        for one, two in zip(metrics(both / name), metrics(alone / name), strict=True):
-            assert {**one, "seconds": 0} == pytest.approx({**two, "seconds": 0}, rel=1e-3, abs=1e-4)
-        assert float((weights(both / name) - weights(alone / name)).abs().max()) <= LOOP["learning_rate"] / 10
-    critics = [weights(folder / "ppo/critic") for folder in (both, alone)]
-    assert float((critics[0] - critics[1]).abs().max()) <= LOOP["learning_rate"] / 10
+        # With whole weights in each, and with weights that are shared out.
+        for folder in (both / name, both / f"shared-{name}"):
+            for one, two in zip(metrics(folder), metrics(alone / name), strict=True):
+                assert {**one, "seconds": 0} == pytest.approx({**two, "seconds": 0}, rel=1e-3, abs=1e-4)
+            assert float((weights(folder) - weights(alone / name)).abs().max()) <= LOOP["learning_rate"] / 10
+    for name in ("ppo", "shared-ppo"):
+        critics = [weights(folder / "critic") for folder in (both / name, alone / "ppo")]
+        assert float((critics[0] - critics[1]).abs().max()) <= LOOP["learning_rate"] / 10
 
 
 def test_a_process_that_dies_ends_the_run_with_a_sentence_and_the_run_goes_on(tiny_model, tmp_path):

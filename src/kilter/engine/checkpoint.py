@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from kilter.engine import adapter_files
+from kilter.engine import adapter_files, sharding
 from kilter.errors import KilterError
 from kilter.files import explaining, need_space
 
@@ -50,19 +50,24 @@ def save_state(
     optimizer: torch.optim.Optimizer,
     facts: dict[str, Any],
     beside: dict[str, Tensor] | None = None,
+    *,
+    writes: bool = True,
 ) -> None:
     """Keep the weights, the optimizer's moments and `facts` (JSON) as of `step` finished steps; drop older states.
 
-    Of a model with an adapter these are the adapter's. `beside` holds what else the next steps depend on.
+    Of a model with an adapter these are the adapter's. `beside` holds what else the next steps depend on. Where weights
+    are shared out all processes call this, and one of them `writes`: a state is whole, whatever goes on from it.
     """
     name = f"{STATES}{step:09d}"
     temporary = out / f".{name}"
-    weights = {key: value.contiguous() for key, value in trained(model).items()}
-    moments = _moments(optimizer)
+    weights = sharding.gathered(trained(model), keep=writes)
+    moments = sharding.gathered(_moments(optimizer), keep=writes)
+    if not writes:
+        return
     kept = (*weights.values(), *moments.values(), *(beside or {}).values())
     need_space(out, sum(x.nbytes for x in kept), "A state to continue from")
     with writing(out), _fresh(temporary):
-        save_file(weights, temporary / "model.safetensors")
+        save_file({key: value.contiguous() for key, value in weights.items()}, temporary / "model.safetensors")
         save_file(moments, temporary / "optimizer.safetensors")
         if beside:
             save_file(beside, temporary / BESIDE)
@@ -102,11 +107,14 @@ def load_state(state: Path, model: nn.Module, optimizer: torch.optim.Optimizer) 
         raise KilterError(f"The state in {state} is of another model; choose another folder, or delete this one.")
     with torch.no_grad():
         for key, value in weights.items():
-            own[key].copy_(value)
+            own[key].copy_(sharding.part_of(value, own[key]))
     for index, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         kept = {name: moments[f"{index}.{name}"] for name in MOMENTS if f"{index}.{name}" in moments}
         if kept:
-            optimizer.state[parameter] = {name: value.to(parameter.device) for name, value in kept.items()}
+            optimizer.state[parameter] = {
+                name: sharding.part_of(value, parameter.detach()) if value.ndim else value.to(parameter.device)
+                for name, value in kept.items()
+            }
     return beside
 
 

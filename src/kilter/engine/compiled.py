@@ -35,11 +35,9 @@ ROUNDING = {True: 0.1, False: 1e-3}
 def worthwhile(model: nn.Module, feed: Feed, device: torch.device) -> bool:
     """Whether compiling pays for a run; that depends on model and data alone, not on the clock.
 
-    Samples of the policy itself are few tokens for the time that they take: there it never does.
+    Where the policy learns from its own samples these count as if all were as long as they may be.
     """
-    if feed.fixed is None:
-        return False
-    tokens = feed.total * feed.batch_size * sum(map(len, feed.fixed)) / len(feed.fixed)
+    tokens = feed.total * feed.tokens_a_step
     if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX") or "", *COMPILERS))):
         return False
     return 6 * sum(p.numel() for p in model.parameters()) * tokens >= WORTH.get(device.type, float("inf"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,7 +33,8 @@ class Rig:
 
     `policy` and `critic` are the models themselves, which change from step to step; `reference` stands still, and is
     None where the source wants none; so is `mask`, which the source refreshes. What the source keeps goes below `out`,
-    under the run's `mark`. `say` shows a few words beside the progress bar.
+    under the run's `mark`. `say` shows a few words beside the progress bar. Within `whole()` every process has all
+    weights, and may go through the models as often as it likes; processes enter it together.
     """
 
     policy: Scorer
@@ -44,13 +46,15 @@ class Rig:
     mark: str
     say: Callable[[str], None]
     mask: Mask | None = None
+    whole: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class Sampling(Protocol):
     """A source of trees that the policy itself makes as the run goes (training/online.py).
 
     `temperature` is what it samples at: log-probs are taken there too. `steps_an_epoch` are the steps in which every
-    prompt comes once. `mask_top_p`: it draws under a mask (masking.py), and log-probs are taken under it.
+    prompt comes once, `tokens_a_step` the most that one computes. `mask_top_p`: it draws under a mask (masking.py),
+    and log-probs are taken under it.
     """
 
     temperature: float
@@ -59,6 +63,9 @@ class Sampling(Protocol):
 
     @property
     def steps_an_epoch(self) -> float: ...
+
+    @property
+    def tokens_a_step(self) -> float: ...
 
     def attach(self, rig: Rig) -> None:
         """Take what is lent, once, before the first step."""
@@ -143,6 +150,13 @@ class Feed:
         if self.sampling:
             return self.sampling.steps_an_epoch
         return math.ceil(len(self.learned) / self.batch_size)
+
+    @property
+    def tokens_a_step(self) -> float:
+        """Tokens that a step computes, each once, where that can be said beforehand; else 0."""
+        if self.sampling:
+            return self.sampling.tokens_a_step
+        return 0 if callable(self.source) else self.batch_size * sum(map(len, self.source)) / len(self.source)
 
     def __call__(self, step: int) -> tuple[list[int], list[Tree]]:
         """Return the trees of a step and their numbers in the whole (of made ones: in the step).

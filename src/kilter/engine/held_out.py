@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kilter.engine import checkpoint
+from kilter.engine import checkpoint, sharding
 from kilter.errors import KilterError
 from kilter.files import need_space, replacing
 
@@ -134,10 +134,11 @@ class HeldOut:
             raise KilterError(f"The objective has nothing to measure on {records} held out; raise eval_share.")
         before = self.best
         self.history.append((step, numerator / weight))
-        if self._options.keep_best and self._accelerator.is_main_process:
+        if self._options.keep_best:
             if self.best != before:
                 self._write(step, whole, beside)
-            self._prune()
+            if self._accelerator.is_main_process:
+                self._prune()
         return True
 
     def told(self, step: int) -> dict[str, float]:
@@ -163,7 +164,7 @@ class HeldOut:
         own = checkpoint.trained(whole)
         with torch.no_grad():
             for name, tensor in own.items():
-                tensor.copy_(found[WEIGHTS + name])
+                tensor.copy_(sharding.part_of(found[WEIGHTS + name], tensor))
         self._accelerator.wait_for_everyone()
         return {name.removeprefix(BESIDE): tensor for name, tensor in found.items() if name.startswith(BESIDE)}
 
@@ -188,7 +189,11 @@ class HeldOut:
         return [*told, f"{what} was least at step {step} of {last} ({least:.4g}; {went}): {model} is kept."]
 
     def _write(self, step: int, whole: nn.Module, beside: Beside) -> None:
-        weights = {WEIGHTS + name: tensor.contiguous() for name, tensor in checkpoint.trained(whole).items()}
+        main = self._accelerator.is_main_process
+        trained = sharding.gathered(checkpoint.trained(whole), keep=main)
+        if not main:
+            return
+        weights = {WEIGHTS + name: tensor.contiguous() for name, tensor in trained.items()}
         weights |= {BESIDE + name: tensor for name, tensor in beside().items()}
         need_space(self._out, sum(x.nbytes for x in weights.values()), "The best model so far")
         with checkpoint.writing(self._out), replacing(_file(self._out, step)) as temporary:

@@ -6,7 +6,6 @@ depends on how a step is cut. Every process goes through the model equally often
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -20,16 +19,11 @@ from kilter.engine.asks import Asks
 from kilter.engine.batch import Ragged, Tree, collate, deal
 from kilter.engine.feed import Feed
 from kilter.engine.head import LogProbs
-from kilter.engine.loss import Loss, Objective
+from kilter.engine.loss import Loss, Objective, compares
 from kilter.engine.masking import Mask
 from kilter.engine.meter import Meter
 from kilter.engine.reference import Reference
 from kilter.engine.vocabulary import Heads
-
-
-def compares(objective: Objective) -> bool:
-    """Whether an objective is given the reference policy's log-probs."""
-    return "reference" in inspect.signature(objective).parameters
 
 
 class Learner:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from kilter.engine import adapters, bounds, checkpoint, finished, held_out
+from kilter.engine import adapters, bounds, checkpoint, finished, held_out, sharding
 from kilter.engine.actor_critic import ActorCritic, policy_of, together, trained_by
 from kilter.engine.adalora import ranks_of
 from kilter.engine.asks import asked_by
@@ -27,8 +27,8 @@ from kilter.engine.compiled import compile_layers, worthwhile
 from kilter.engine.feed import ROLLOUTS, Feed, Rig, Sampling, Source
 from kilter.engine.held_out import HeldOut
 from kilter.engine.interrupt import Wish, held_back, in_company
-from kilter.engine.learner import Learner, compares
-from kilter.engine.loss import Objective
+from kilter.engine.learner import Learner
+from kilter.engine.loss import Objective, compares
 from kilter.engine.masking import Mask
 from kilter.engine.meter import Log, Meter, peak_memory
 from kilter.engine.optim import adamw, rate, scale_and_clip
@@ -143,6 +143,9 @@ class _Loop:
     ) -> None:
         self.accelerator = accelerator()
         self.device = self.accelerator.device
+        self.shared = options.shard and self.accelerator.num_processes > 1
+        if self.shared:
+            sharding.check(options, feed, objective)
         bf16 = bf16_for(model, options.precision, self.device)
         adapt = partial(adapters.attach, options=options, steps=feed.total, device=self.device, bf16=bf16)
         model, critic = adapt(model), None if critic is None else adapt(critic)
@@ -157,6 +160,9 @@ class _Loop:
         for each in (model, critic):
             if each is not None:
                 each.to(self.device)
+        self.given = trained_by(model, critic)
+        if self.shared:
+            model, critic = sharding.twin(model), None if critic is None else sharding.twin(critic)
         self.scorer = together(model, critic, bf16=bf16)
         self.whole = trained_by(model, critic)
         self.ranks = ranks_of(model, critic)
@@ -175,8 +181,12 @@ class _Loop:
             known = recall(policy_of(self.scorer), asked, reference, budget, out, self.mark, self.accelerator)
         if options.gradient_checkpointing:
             self.scorer.checkpoint_activations()
-        if options.compile == "on" or (options.compile == "auto" and worthwhile(model, feed, self.device)):
+        if options.compile == "on" or (
+            options.compile == "auto" and not self.shared and worthwhile(model, feed, self.device)
+        ):
             compile_layers(self.scorer)
+        if self.shared:
+            sharding.share_out(self.scorer, self.given)
         self.optimizer = adamw(
             model,
             critic=critic,
@@ -193,7 +203,7 @@ class _Loop:
         self.skipped = 0  # steps since the last line that had nothing to learn from
         self.meter = Meter(partial(self.accelerator.reduce, reduction="sum"), self.device)
         self.learner = Learner(
-            self.accelerator.prepare(self.scorer),
+            self.scorer if self.shared else self.accelerator.prepare(self.scorer),
             objective,
             asks,
             feed,
@@ -225,7 +235,10 @@ class _Loop:
             scored = ByContent(held, budget, self.out, self.mark, self.accelerator)
         critic = self.scorer.critic if isinstance(self.scorer, ActorCritic) else None
         self.mask = Mask(policy, source.mask_top_p) if source.mask_top_p else None
-        source.attach(Rig(policy, critic, scored, self.accelerator, budget, self.out, self.mark, self._say, self.mask))
+        whole = partial(sharding.whole, self.scorer)
+        source.attach(
+            Rig(policy, critic, scored, self.accelerator, budget, self.out, self.mark, self._say, self.mask, whole)
+        )
 
     def _say(self, words: str) -> None:
         if self.log is not None:
@@ -252,11 +265,11 @@ class _Loop:
                 keep = every and not last and (wish.stop or self.done % every == 0)
                 if keep or last or measured or self.done % options.log_every == 0:
                     self._log(log, tokenizer)
-                if keep and main:
+                if keep and (main or self.shared):
                     so_far = {"mark": self.mark, "losses": self.losses, "tokens": self.tokens, "seconds": self.seconds}
                     so_far["held_out"] = self.held.history
                     beside = self.ranks.memory() | (self.mask.memory() if self.mask else {})
-                    checkpoint.save_state(self.out, self.done, self.whole, self.optimizer, so_far, beside)
+                    checkpoint.save_state(self.out, self.done, self.whole, self.optimizer, so_far, beside, writes=main)
                 if wish.stop and not last:
                     raise KeyboardInterrupt
         memory = peak_memory(self.device)
@@ -269,6 +282,8 @@ class _Loop:
         result = TrainResult(self.out, metrics, self.done, self.losses, self.tokens, self.seconds, memory, said)
         result.eval_losses, result.kept_step = self.held.history, self.held.kept
         self.release()
+        if self.shared:
+            sharding.give_back(self.whole, self.given)
         if main:
             told = {key: value for key, value in asdict(result).items() if key not in ("out", "metrics", "kept")}
             # Before the model, whose config.json, written last, says that all is there.
@@ -313,7 +328,9 @@ class _Loop:
         """Keep what was good, and return the error to raise."""
         models = {"": self.model} | ({} if self.critic is None else {CRITIC: self.critic})
         main = self.accelerator.is_main_process
-        return bounds.stop(why, self.out, self.whole, self.optimizer, models, tokenizer, self.options, writes=main)
+        if self.shared:
+            sharding.give_back(self.whole, self.given)
+        return bounds.stop(why, self.out, self.given, self.optimizer, models, tokenizer, self.options, writes=main)
 
     def _log(self, log: Log, tokenizer: Any | None) -> None:
         """Bring the numbers over, stop where they are past their bounds, and write a line."""

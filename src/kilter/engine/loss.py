@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,3 +26,8 @@ class Loss:
 
 
 Objective = Callable[..., Loss]
+
+
+def compares(objective: Objective) -> bool:
+    """Whether an objective is given the reference policy's log-probs."""
+    return "reference" in inspect.signature(objective).parameters

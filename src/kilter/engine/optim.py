@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from kilter.engine import sharding
+
 Schedule = Literal["cosine", "linear", "constant", "wsd"]
 
 # The share of the steps over which warm-up-stable-decay decays.
@@ -61,7 +63,8 @@ def scale_and_clip(parameters: list[nn.Parameter], scale: Tensor, clip: float) -
     Returns the norm between the two, on the device: nothing here waits for it. `clip` 0 leaves the norm alone.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients) * scale
+    squares = sharding.squared_norm(gradients)
+    norm = (nn.utils.get_total_norm(gradients) if squares is None else squares.sqrt()) * scale
     factor = scale * (clip / (norm + 1e-6)).clamp(max=1.0) if clip else scale
-    torch._foreach_mul_(gradients, factor)
+    torch._foreach_mul_([sharding.own(gradient) for gradient in gradients], factor)
     return norm

@@ -15,7 +15,13 @@ from kilter.store import fingerprint
 
 # Below this many parameters bf16 is no faster on a CPU.
 WORTH_BF16 = 200_000
-ASIDE = {"log_every", "checkpoint_every", "loss_bound", "kl_bound"}  # options that change nothing of the course
+ASIDE = {
+    "shard",
+    "log_every",
+    "checkpoint_every",
+    "loss_bound",
+    "kl_bound",
+}  # options that change nothing of the course
 
 
 class StepOptions(BaseModel):
@@ -61,6 +67,9 @@ class StepOptions(BaseModel):
     )
     checkpoint_every: int = Field(default=200, ge=0, description="Steps between states to continue from; 0 keeps none.")
     gradient_checkpointing: bool = Field(default=False, description="Keep no activations: less memory, more time.")
+    shard: bool = Field(
+        default=False, description="Share weights, gradients and moments out among the processes (FSDP2)."
+    )
     log_every: int = Field(default=10, gt=0, description="Steps between lines of metrics.jsonl.")
     loss_bound: float = Field(
         default=20.0, ge=0, description="Stop where the loss rose by so many times its first value plus one; 0: never."

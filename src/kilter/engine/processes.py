@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from kilter.errors import KilterError
 
-# What `accelerate launch` says of shardings under which a process holds only a part of the weights.
+# What `accelerate launch` says of shardings that would go round the engine, which shares out by itself (sharding.py).
 SHARDED = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
@@ -19,16 +19,12 @@ SHARDED = {
 
 
 def accelerator() -> Accelerator:
-    """Return accelerate's view of the processes; raise KilterError where they were started to share the weights out.
-
-    Every process holds all weights here: the layout, the head and the sampler read them whole.
-    """
+    """Return accelerate's view of the processes; raise KilterError where it was told to share the weights out."""
     for variable, name in SHARDED.items():
         if os.environ.get(variable, "false").lower() in ("1", "true", "yes", "on"):
             raise KilterError(
-                f"The processes were started for {name}, which shares the weights out, and the engine trains "
-                "with whole weights in each; start them with torchrun, and where memory is short set adapter=lora or "
-                "gradient_checkpointing."
+                f"The processes were started for {name}, and the engine shares weights out by itself; start them with "
+                "torchrun (or accelerate launch without it) and set shard=true."
             )
     ours = torch.distributed.is_available() and not torch.distributed.is_initialized()
     # Without being told, accelerate takes several processes on CPUs for as many runs of one.

@@ -123,6 +123,12 @@ class OnlineSource:
         """Steps in which every prompt comes once."""
         return len(self.prompts) / self.prompts_a_phase * self.steps_a_phase
 
+    @property
+    def tokens_a_step(self) -> float:
+        """Tokens of a step's prompts, and of responses as long as they may be."""
+        o = self.options
+        return self.batch_size * (sum(map(len, self.ids)) / len(self.ids) + o.samples * o.max_tokens)
+
     def steps(self, epochs: float) -> int:
         """Return the steps of whole phases that come nearest to `epochs` passes over the prompts."""
         return max(1, round(epochs * len(self.prompts) / self.prompts_a_phase)) * self.steps_a_phase
@@ -189,7 +195,8 @@ class OnlineSource:
                 before = self._rollout if self._phase == phase - 1 else self._kept(phase - 1)
             if before is None:
                 raise KilterError(f"The rollouts below {rig.out} are gone; delete that folder and start again.")
-            kept = self._sampled(phase, Rollout([], dict(before.state), dict(before.memory)))
+            with rig.whole():
+                kept = self._sampled(phase, Rollout([], dict(before.state), dict(before.memory)))
             if rig.accelerator.is_main_process:
                 rollouts.write(rollouts.path(rig.out, phase), kept, rig.mark)
                 # A run that is continued goes on from the newest state, or in the phase after that.
