@@ -14,6 +14,8 @@ from torch import Tensor
 
 from kilter.engine.head import chunk_log_softmax, chunks
 
+LARGE = 2**14  # words from which a chunk has no fewer positions than this vocabulary's
+
 
 @dataclass(slots=True)
 class Heads:
@@ -30,8 +32,12 @@ class Heads:
     temperature: float = 1.0
 
     def parts(self) -> list[slice]:
-        """Return the chunks that the positions are taken in."""
-        return chunks(len(self.hidden), len(self.weight), self.hidden.device.type)
+        """Return the chunks that the positions are taken in.
+
+        However large the vocabulary, of some size: the way back reads and writes the gradient of all weights for each.
+        """
+        count, vocabulary = len(self.hidden), len(self.weight)
+        return chunks(count, min(vocabulary, LARGE), self.hidden.device.type)
 
     def both(self, part: slice) -> tuple[Tensor, Tensor | None]:
         """Return the log-probs [C, V] of the positions in `part`, fp32, and under a softcap the capped logits."""
