@@ -296,6 +296,14 @@ def test_training_into_a_folder_that_is_taken(kilter, tiny_model, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").read_bytes() != before
 
 
+def test_of_several_processes_the_first_one_speaks(kilter, tiny_model, tmp_path, monkeypatch):
+    demonstrations(tmp_path / "d.jsonl", 12)
+    for rank, says in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        code, out, err = train(kilter, tiny_model, "d.jsonl")
+        assert (code, bool(out)) == (0, says), err
+
+
 def test_a_missing_file(kilter, tiny_model):
     refused(train(kilter, tiny_model, "none.jsonl"), "none.jsonl")
     refused(kilter("convert", "none.jsonl", "out.jsonl"), "none.jsonl")

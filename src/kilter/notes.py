@@ -7,9 +7,14 @@ import sys
 from collections.abc import Iterable
 
 
+def speaks() -> bool:
+    """Whether this process is the one that tells the user: of several the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def tell(notes: Iterable[str]) -> None:
-    """Print each note on a line of stderr. Of several processes the first one speaks."""
-    if os.environ.get("RANK", "0") == "0":
+    """Print each note on a line of stderr, in the process that speaks."""
+    if speaks():
         for note in notes:
             print(note, file=sys.stderr, flush=True)
 

@@ -125,6 +125,7 @@ def _data(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
 
 
 def _train(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
+    from kilter.notes import speaks
     from kilter.recipe import api
     from kilter.recipe.account import Account
     from kilter.recipe.run import duration
@@ -133,6 +134,8 @@ def _train(method: Any, given: dict[str, Any], options: dict[str, Any]) -> None:
     named = {name: given[name] for name in ("model", "data", "out", "overwrite")}
     done = api.train(method.id, **named, **options)
     cost = account.close(done.tokens)
+    if not speaks():
+        return
     if given["as_json"]:
         emit({"out": str(given["out"]), "steps": done.steps, "kept": done.kept, "notes": done.notes, **cost})
     elif done.kept:
