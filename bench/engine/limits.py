@@ -1,7 +1,7 @@
 """What the machine can do at most, and where the time of one of Kilter's steps goes.
 
 `python -m bench.engine.limits SHAPE DEVICE` prints it as JSON: the fastest matrix products and copies that were
-seen, and the time of every kind of operation in a DPO step (8 pairs, 192 + 64 + 64 tokens) by torch's profiler.
+seen, and the time of every kind of operation in a step of dpo_long and of dpo_short by torch's profiler.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from kilter.engine.optim import adamw, scale_and_clip
 from kilter.engine.scorer import Scorer
 from kilter.training.dpo import dpo
 
+PAIRS, RESPONSE = 8, 64
+PROMPTS = {"dpo_long": 192, "dpo_short": 32}
 KINDS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::linear", "mkldnn"),
     "attention": ("aten::bmm", "aten::baddbmm", "aten::_softmax", "WrittenOut", "flash", "efficient", "varlen"),
@@ -84,10 +86,10 @@ def needed(shape: str, tokens: int, scored: int, attended: int) -> dict[str, flo
     }
 
 
-def profiled(shape: str, device: str, steps: int = 4) -> dict[str, Any]:
+def profiled(shape: str, device: str, prompt: int, response: int = RESPONSE, steps: int = 4) -> dict[str, Any]:
     """Seconds of one DPO step, of its parts by kind of operation, and what it cannot do without."""
     torch.manual_seed(0)
-    draw, prompt, response = random.Random(0), 192, 64
+    draw = random.Random(0)
     model = LlamaForCausalLM(LlamaConfig(**SHAPES[shape], tie_word_embeddings=True, max_position_embeddings=1024))
     model.to(device)
 
@@ -96,7 +98,7 @@ def profiled(shape: str, device: str, steps: int = 4) -> dict[str, Any]:
 
     masks = [[True] * response] * 2
     trees = [
-        Tree(some(prompt), [some(response), some(response)], masks, info={"pairs": [(0, 1)]}) for _ in range(8)
+        Tree(some(prompt), [some(response), some(response)], masks, info={"pairs": [(0, 1)]}) for _ in range(PAIRS)
     ]  # fmt: skip
     scorer = Scorer(model, bf16=True)
     compiled = compile_layers(scorer)  # as a run as long as this one would
@@ -110,7 +112,7 @@ def profiled(shape: str, device: str, steps: int = 4) -> dict[str, Any]:
         policy = forward()
         groups = collate(trees).groups.to(torch.device(device)) if device != "cpu" else collate(trees).groups
         dpo(policy, policy.with_tokens(policy.tokens.detach()), groups).per_example.sum().backward()
-        scale_and_clip(parameters, torch.tensor(1 / 8, device=device), 1.0)
+        scale_and_clip(parameters, torch.tensor(1 / PAIRS, device=device), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -129,17 +131,18 @@ def profiled(shape: str, device: str, steps: int = 4) -> dict[str, Any]:
     for event in found.key_averages():
         spent = event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
         parts[kind_of(event.key)] += spent / steps / 1e6
-    tokens, scored = 8 * (prompt + 2 * response), 8 * 2 * response
-    attended = 8 * (prompt**2 / 2 + 2 * (prompt * response + response**2 / 2))
-    both = 8 * 2 * (prompt + response)  # the prompt stands before each of its responses
+    tokens, scored = PAIRS * (prompt + 2 * response), PAIRS * 2 * response
+    attended = PAIRS * (prompt**2 / 2 + 2 * (prompt * response + response**2 / 2))
+    both = PAIRS * 2 * (prompt + response)  # the prompt stands before each of its responses
     total = sum(parts.values())
     return {
+        "pairs": PAIRS,
         "seconds": seconds,
         "reference_seconds": reference_seconds,
         "shares": {name: spent / total for name, spent in sorted(parts.items(), key=lambda x: -x[1])},
         "compiled": compiled,
         "operations": needed(shape, tokens, scored, int(attended)),
-        "their_operations": sum(needed(shape, both, both, 8 * (prompt + response) ** 2).values()),
+        "their_operations": sum(needed(shape, both, both, PAIRS * (prompt + response) ** 2).values()),
         "parameters": sum(p.numel() for p in parameters),
     }
 
@@ -157,7 +160,7 @@ def main() -> None:
         "bf16": products(device, torch.bfloat16),
         "fp32": products(device, torch.float32),
         "bytes": copies(device),
-        "profile": profiled(shape, device),
+        "profiles": {row: profiled(shape, device, prompt) for row, prompt in PROMPTS.items()},
     }
     print(json.dumps(told))
 

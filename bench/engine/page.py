@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.engine.rows import EPOCHS
+
 NAMES = {
     "allocator": "allocator set",
     "precomputed": "reference precomputed",
@@ -118,36 +120,52 @@ def notes(found: dict[str, Any]) -> list[str]:
     """Limits of the machine, and how far from them the engine stands."""
     if (limits := found.get("limits")) is None:
         return []
-    step, rates = limits["profile"], (limits["bf16"], limits["bytes"])
-    whole, operations = step["seconds"], step["operations"]
-    # AdamW in fp32: weight, gradient and two moments are read, all but the gradient written.
-    touched = 28.0 * step["parameters"]
-    terms = [(name, f"{count / 1e9:,.0f} GFLOP", count / rates[0]) for name, count in operations.items()]
-    terms.append(("optimizer", f"{touched / 1e6:,.0f} MB", touched / rates[1]))
-    least = sum(seconds for _, _, seconds in terms)
-    return [
+    lines = [
         "## What limits it",
         "",
         f"The fastest that was seen here: matrix products {limits['bf16'] / 1e9:,.0f} GFLOP/s in bf16 and "
-        f"{limits['fp32'] / 1e9:,.0f} in fp32, a copy {limits['bytes'] / 1e9:,.0f} GB/s (read and written). A step of "
-        f"dpo_long, {'compiled' if step['compiled'] else 'not compiled'}, takes {whole * 1e3:,.0f} ms at best, a pass "
-        f"of the reference over its pairs {step['reference_seconds'] * 1e3:,.0f}. It cannot do without:",
+        f"{limits['fp32'] / 1e9:,.0f} in fp32, a copy {limits['bytes'] / 1e9:,.0f} GB/s (read and written).",
+    ]
+    rows = {row["name"]: row for row in found["rows"]}
+    for name, step in limits["profiles"].items():
+        lines += ["", *profile(name, step, limits["bf16"], limits["bytes"], rows.get(name, {}))]
+    return lines
+
+
+def profile(name: str, step: dict[str, Any], products: float, copies: float, row: dict[str, Any]) -> list[str]:
+    """What a step cannot do without, where its time goes, and what an aim that was missed would ask of it."""
+    whole, operations = step["seconds"], step["operations"]
+    # AdamW in fp32: weight, gradient and two moments are read, all but the gradient written.
+    touched = 28.0 * step["parameters"]
+    terms = [(term, f"{count / 1e9:,.0f} GFLOP", count / products) for term, count in operations.items()]
+    terms.append(("optimizer", f"{touched / 1e6:,.0f} MB", touched / copies))
+    least = sum(seconds for _, _, seconds in terms)
+    lines = [
+        f"### A step of {name}",
+        "",
+        f"{'Compiled' if step['compiled'] else 'Not compiled'}, it takes {whole * 1e3:,.0f} ms at best, a pass of the "
+        f"reference over its pairs {step['reference_seconds'] * 1e3:,.0f}. It cannot do without:",
         "",
         "| term | amount | at the machine's fastest | of the step |",
         "|---|---:|---:|---:|",
-        *(
-            f"| {name} | {amount} | {seconds * 1e3:,.0f} ms | {seconds / whole:.0%} |"
-            for name, amount, seconds in terms
-        ),
+        *(f"| {term} | {amount} | {took * 1e3:,.0f} ms | {took / whole:.0%} |" for term, amount, took in terms),
         "",
         f"Together {least * 1e3:,.0f} ms: the step runs at {least / whole:.0%} of what the machine allows. Where the "
         "time goes, by torch's profiler:",
         "",
         "| kind of operation | share |",
         "|---|---:|",
-        *(f"| {name} | {share:.0%} |" for name, share in step["shares"].items()),
+        *(f"| {kind} | {share:.0%} |" for kind, share in step["shares"].items()),
         "",
         f"TRL's step has {step['their_operations'] / sum(operations.values()):.2f} times the operations: the prompt "
         "once for each of its responses, and logits for every position. With as many operations a second on both "
         "sides that would be the ratio.",
     ]
+    if row.get("target_best") and row["ratio_best"] and row["ratio_best"] < row["target_best"]:
+        aimed = step["pairs"] / (row["ours"] * row["target_best"] / row["ratio_best"])
+        left = aimed - step["reference_seconds"] / EPOCHS
+        lines[-1] += (
+            f" The aim of {row['target_best']:g} that was missed leaves {left * 1e3:,.0f} ms for the step beside its "
+            f"share of the reference's pass, {least / left:.0%} of what the machine allows."
+        )
+    return lines
