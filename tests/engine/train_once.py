@@ -1,8 +1,7 @@
 """Training runs in a process of their own: `python train_once.py OUT THREADS sft|dpo|slow...`, also under torchrun.
 
-With other options: lora (slowly, with dropout), held and held-slow (trees held out), and the others of TOLD. With
-"shared-" before its name a run's weights are shared out among the processes. With HALT=N in the environment "halts" ends
-at its Nth micro-batch.
+With other options: lora (slowly, with dropout), and the others of TOLD. With "shared-" before its name a run's weights
+are shared out among the processes. With HALT=N in the environment "halts" ends at its Nth micro-batch.
 """
 
 import contextlib

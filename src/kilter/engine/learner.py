@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from kilter.engine import sharding
 from kilter.engine.asks import Asks
 from kilter.engine.batch import Ragged, Tree, collate, deal
 from kilter.engine.feed import Feed
@@ -77,6 +78,7 @@ class Learner:
             loss = self._loss(step, [trees[i] for i in chosen], [numbers[i] for i in chosen], told)
             if hand:
                 sums += _sums(loss if loss.value is None else replace(loss, per_example=loss.value))
+        sharding.settle(self.module)
         return self._over_all(sums)
 
     def _hands(self, trees: Sequence[Tree]) -> list[tuple[list[int], list[int]]]:
