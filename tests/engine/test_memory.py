@@ -24,6 +24,29 @@ def test_glibc_takes_the_thresholds():
     assert memory.keep_freed()
 
 
+FREED = """
+import torch
+from kilter.engine import memory
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+held = [torch.ones(2**18) for _ in range(300)]
+del held
+kept = resident()
+assert memory.give_back_freed()
+print(kept - resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_what_was_kept_goes_back_where_it_is_asked_for():
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 250 * 2**20
+
+
 def test_elsewhere_nothing_is_done(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not memory.keep_freed()
+    assert not memory.give_back_freed()

@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from kilter.engine import memory
 from kilter.engine.layers import layers_of
 from kilter.engine.loss import compares
 from kilter.engine.scorer import Scorer
@@ -70,6 +71,8 @@ def share_out(module: nn.Module, given: nn.Module) -> None:
     with torch.no_grad():
         module(forest)
     settle(module)
+    if kind == "cpu":
+        memory.give_back_freed()
 
 
 def settle(module: nn.Module) -> None:
