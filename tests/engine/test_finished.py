@@ -96,8 +96,8 @@ def killed_at(step, out, monkeypatch, **more):
     """Interrupt a run when it keeps the state of `step`."""
     save, left = checkpoint.save_state, [step]
 
-    def stopping(*args):
-        save(*args)
+    def stopping(*args, **more):
+        save(*args, **more)
         left[0] -= 1
         if not left[0]:
             os.kill(os.getpid(), signal.SIGINT)

@@ -137,8 +137,8 @@ def test_a_run_under_a_mask_goes_on_with_the_very_mask(tmp_path, monkeypatch):
     whole, _ = tokens.run("dsp", "whole", **told)
     save = checkpoint.save_state
 
-    def killed(out, step, *rest):
-        save(out, step, *rest)
+    def killed(out, step, *rest, **more):
+        save(out, step, *rest, **more)
         if step == 5:
             raise InterruptedError
 
