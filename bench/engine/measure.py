@@ -85,7 +85,8 @@ class Worker:
         if not line:
             self._process.wait()
             told = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-            raise WorkerError(f"{self.side}: {told[-1] if told else 'it wrote nothing'} (see {self.log})")
+            where = os.path.relpath(self.log, ROOT)
+            raise WorkerError(f"{self.side}: {told[-1] if told else 'it wrote nothing'} (see {where})")
         heard: dict[str, Any] = json.loads(line)
         return heard
 

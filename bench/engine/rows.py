@@ -70,7 +70,7 @@ def made_pairs(prompt: int, response: int, steps: int, kind: str, shape: str, fo
 
 def hh_pairs(data: Path, shape: str, folder: Path, share: float) -> Prepared:
     """Real pairs, 8 a step, with their own lengths up to 512 tokens."""
-    count = 8 * max(3, round(20 * share))
+    count = 8 * max(3, round(10 * share))
     tokenizer, rows = work.hh(data, count, 512, work.SHAPES[shape]["vocab_size"])
     tokenizer.save_pretrained(folder)
     made = job("dpo", folder, rows, "hh", batch=8, max_length=512, warm=max(3, count // 8))
@@ -166,7 +166,7 @@ def table(data: Path | None) -> list[Row]:
             partial(made_pairs, 32, 64, 10, "dpo"), **DPO),
         Row("dpo_hh", "dpo", "DPO, HH helpful pairs of their own lengths, cut at 512", "pairs/s", 4.0, 2.2,
             real(hh_pairs, "preferences/hh_helpful_train.jsonl"), start=DPO["start"],
-            changes=({"grouped": True}, *DPO["changes"])),
+            changes=({"grouped": True}, *DPO["changes"]), tried_on=0.4),
         Row("sft_alpaca", "sft", "SFT, 2,000 Alpaca rows of their own lengths", "tokens/s", 2.2, 1.3,
             real(alpaca_rows, "instructions/alpaca_52k.jsonl"), start=KEPT,
             changes=({"packed": True, "batch": 1}, {"grouped": True}, EAGER, COMPILED), tried_on=0.2),
