@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -22,7 +22,8 @@ import torch
 from kilter.engine import adapters, bounds, checkpoint, finished, held_out, sharding
 from kilter.engine.actor_critic import ActorCritic, policy_of, together, trained_by
 from kilter.engine.adalora import ranks_of
-from kilter.engine.asks import asked_by
+from kilter.engine.asks import Asks, asked_by
+from kilter.engine.batch import Ragged
 from kilter.engine.compiled import compile_layers, worthwhile
 from kilter.engine.feed import ROLLOUTS, Feed, Rig, Sampling, Source
 from kilter.engine.held_out import HeldOut
@@ -39,6 +40,7 @@ from kilter.engine.reference import FOLDER as REFERENCES
 from kilter.engine.reference import ByContent, Reference, heads_of, recall, standing
 from kilter.engine.residual import drop_residuals
 from kilter.engine.thrift import thrifty
+from kilter.engine.vocabulary import Heads
 from kilter.errors import KilterError
 from kilter.files import make_folder, write_json
 from kilter.store import fingerprint
@@ -101,7 +103,8 @@ def train(
     `out` gets metrics.jsonl, and states to continue from while the run goes: the same call continues there; where the
     run is finished it returns what that found, and leaves `model` as it is. `tokenizer` is saved along, `notes` on the
     data are kept with the result, and the options by which the data were `prepared` among the others. `overwrite`
-    trains over whatever is there.
+    trains over whatever is there. With `options.shard` and several processes `model` is without weights until the run
+    has ended well.
 
     Raises KilterError for no trees, a loss that is not finite or past its bound (bounds.py), a disk that is full, a
     folder that holds another run, and where another process of the run has gone.
@@ -157,6 +160,7 @@ class _Loop:
         self.model, self.feed, self.objective, self.options, self.out = model, feed, objective, options, out
         self.mark, self.critic = mark, critic
         self.log: Log | None = None
+        self.mask: Mask | None = None
         for each in (model, critic):
             if each is not None:
                 each.to(self.device)
@@ -167,23 +171,11 @@ class _Loop:
         self.whole = trained_by(model, critic)
         self.ranks = ranks_of(model, critic)
         asks = asked_by(objective)
-        if asks.rivals or asks.divergence:
-            policy_of(self.scorer).need_layout()
-        against = heads_of(policy_of(self.scorer), reference, self.device) if asks.divergence else None
-        known: Reference | None = None
-        self.mask: Mask | None = None
-        if feed.sampling:
-            self._attach(feed.sampling, reference)
-        elif compares(objective):
-            budget, fixed = options.micro_tokens, feed.fixed
-            # What a survey looks at stands behind the trees that are learned from.
-            asked = fixed and [*fixed, *(tree.info["aside"] for tree in fixed if "aside" in tree.info)]
-            known = recall(policy_of(self.scorer), asked, reference, budget, out, self.mark, self.accelerator)
+        known, against = self._references(asks, reference)
         if options.gradient_checkpointing:
             self.scorer.checkpoint_activations()
-        if options.compile == "on" or (
-            options.compile == "auto" and not self.shared and worthwhile(model, feed, self.device)
-        ):
+        gains = options.compile == "auto" and not self.shared and worthwhile(model, feed, self.device)
+        if options.compile == "on" or gains:
             compile_layers(self.scorer)
         if self.shared:
             sharding.share_out(self.scorer, self.given)
@@ -224,6 +216,25 @@ class _Loop:
         self.scorer.release()
         if self.feed.sampling:
             self.feed.sampling.release()
+
+    def _references(self, asks: Asks, model: Any | None) -> tuple[Reference | None, Callable[[Ragged], Heads] | None]:
+        """Return what the objective is given of the reference policy: its log-probs, and its whole distributions.
+
+        A source that samples takes care of the former by itself. The reference is `model`, or the policy as it is now.
+        """
+        policy, feed, budget = self.scorer, self.feed, self.options.micro_tokens
+        if asks.rivals or asks.divergence:
+            policy_of(policy).need_layout()
+        against = heads_of(policy_of(policy), model, self.device) if asks.divergence else None
+        if feed.sampling:
+            self._attach(feed.sampling, model)
+            return None, against
+        if not compares(self.objective):
+            return None, against
+        fixed = feed.fixed
+        # What a survey looks at stands behind the trees that are learned from.
+        asked = fixed and [*fixed, *(tree.info["aside"] for tree in fixed if "aside" in tree.info)]
+        return recall(policy_of(policy), asked, model, budget, self.out, self.mark, self.accelerator), against
 
     def _attach(self, source: Sampling, reference: Any | None) -> None:
         """Lend a source that samples what it samples with."""
