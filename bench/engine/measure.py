@@ -17,13 +17,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from kilter.engine.memory import KERNELS, LARGEST
-
 ROOT = Path(__file__).parents[2]
-# What Kilter sets for its user on a CPU (engine/memory.py), as the environment of a process that does not.
+# What Kilter sets for its user on a CPU (engine/memory.py), as the environment of a process that does not. Written out:
+# to import it would set this process's own environment, and so that of TRL's default.
 ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(LARGEST), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
-    "LRU_CACHE_CAPACITY": str(KERNELS), "ONEDNN_PRIMITIVE_CACHE_CAPACITY": str(KERNELS),
+    "MALLOC_MMAP_THRESHOLD_": str(2**27), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "LRU_CACHE_CAPACITY": "256",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
 }  # fmt: skip
 
 

@@ -63,8 +63,7 @@ def scale_and_clip(parameters: list[nn.Parameter], scale: Tensor, clip: float) -
     Returns the norm between the two, on the device: nothing here waits for it. `clip` 0 leaves the norm alone.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    squares = sharding.squared_norm(gradients)
-    norm = (nn.utils.get_total_norm(gradients) if squares is None else squares.sqrt()) * scale
+    norm = sharding.total_norm(gradients) * scale
     factor = scale * (clip / (norm + 1e-6)).clamp(max=1.0) if clip else scale
     torch._foreach_mul_([sharding.own(gradient) for gradient in gradients], factor)
     return norm

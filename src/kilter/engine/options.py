@@ -15,13 +15,8 @@ from kilter.store import fingerprint
 
 # Below this many parameters bf16 is no faster on a CPU.
 WORTH_BF16 = 200_000
-ASIDE = {
-    "shard",
-    "log_every",
-    "checkpoint_every",
-    "loss_bound",
-    "kl_bound",
-}  # options that change nothing of the course
+# Options that change nothing of the course.
+ASIDE = {"shard", "log_every", "checkpoint_every", "loss_bound", "kl_bound"}
 
 
 class StepOptions(BaseModel):

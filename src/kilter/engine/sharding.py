@@ -132,13 +132,14 @@ def give_back(shared: nn.Module, given: nn.Module) -> None:
         places[name].data = value
 
 
-def squared_norm(tensors: list[Tensor]) -> Tensor | None:
-    """Return the sum of squares over all processes' parts; None where nothing was shared out."""
+def total_norm(tensors: list[Tensor]) -> Tensor:
+    """Return the norm of all tensors as one, over all processes' parts where they are shared out."""
+    norm = nn.utils.get_total_norm([own(tensor) for tensor in tensors])
     if not any(isinstance(tensor, DTensor) for tensor in tensors):
-        return None
-    total = torch.stack(torch._foreach_norm([own(tensor) for tensor in tensors])).square().sum()
-    distributed.all_reduce(total)
-    return total
+        return norm
+    squares = norm.square()
+    distributed.all_reduce(squares)
+    return squares.sqrt()
 
 
 def own(tensor: Tensor) -> Tensor:
