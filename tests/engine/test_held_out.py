@@ -1,16 +1,10 @@
 """What is held out: nothing is learned from it, it says when to stop, and the best model is the one that is left."""
 
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
-
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM
 from safetensors.torch import load_file
-from train_once import HELD, run, slowly
+from train_once import HELD, killed, run, slowly
 from transformers import AutoModelForCausalLM
 
 from jsonl import metrics
@@ -24,7 +18,6 @@ from kilter.training.run import train as train_by_name
 from kilter.training.sft import sft
 from tiny_models import make, make_judge, ordinary, pair_trees
 
-SCRIPT = str(Path(__file__).with_name("train_once.py"))
 FAST = {"batch_size": 4, "warmup": 1, "log_every": 2, "precision": "fp32", "checkpoint_every": 0}
 # By then nine trees are learned by heart, and other ones are no likelier for it.
 OVER = FAST | {"learning_rate": 3e-3, "steps": 12, "eval_share": 0.3, "eval_every": 2}
@@ -255,14 +248,8 @@ def test_a_critic_is_kept_as_it_was_at_the_same_step(tmp_path):
 
 
 def test_a_run_that_was_killed_comes_to_the_same_choice(tmp_path):
-    out, threads = tmp_path / "held-slow", str(torch.get_num_threads())
-    process = subprocess.Popen([sys.executable, SCRIPT, str(tmp_path), threads, "held-slow"], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not list(out.glob("state-*")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    _, error = process.communicate()
-    assert process.returncode == -signal.SIGKILL, error.decode()
+    out = tmp_path / "held-slow"
+    killed(tmp_path, "held-slow")
     found, expected = run(out, dpo_as_slowly, **HELD), run(tmp_path / "whole", dpo_as_slowly, **HELD)
     assert (found.losses, found.eval_losses) == (expected.losses, expected.eval_losses)
     assert found.kept_step == expected.kept_step

@@ -1,21 +1,13 @@
 """Runs in processes of their own: killed and continued, and two processes for one."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from train_once import OPTIONS, run, run_named, slowly
+from train_once import OPTIONS, killed, run, run_named, slowly, two_processes
 
 from jsonl import metrics
-
-SCRIPT = str(Path(__file__).with_name("train_once.py"))
 
 
 def weights(folder):
@@ -23,14 +15,8 @@ def weights(folder):
 
 
 def test_a_run_that_was_killed_continues_to_the_same_bits(tmp_path):
-    out, threads = tmp_path / "slow", str(torch.get_num_threads())
-    process = subprocess.Popen([sys.executable, SCRIPT, str(tmp_path), threads, "slow"], stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while not list(out.glob("state-*")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    _, error = process.communicate()
-    assert process.returncode == -signal.SIGKILL, error.decode()
+    out = tmp_path / "slow"
+    killed(tmp_path, "slow")
     assert not (out / "config.json").exists()
     found, expected = run(out, slowly), run(tmp_path / "whole", slowly)
     assert found.losses == expected.losses
@@ -39,16 +25,7 @@ def test_a_run_that_was_killed_continues_to_the_same_bits(tmp_path):
 
 def test_two_processes_take_the_same_steps_as_one(tmp_path):
     both, alone = tmp_path / "both", tmp_path / "alone"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
-    done = subprocess.run(
-        [*command, SCRIPT, str(both), "1", "sft", "dpo", "held"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    two_processes(both, "sft", "dpo", "held")
     for name in ("sft", "dpo", "held"):
         found = run_named(alone / name, name)
         told = json.loads((both / name / "training.json").read_text(encoding="utf-8"))

@@ -1,14 +1,9 @@
 """Weights that are shared out among the processes: the same steps as with whole ones, and what is refused."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file
-from train_once import OPTIONS, run_named
+from train_once import OPTIONS, run_named, two_processes
 
 from jsonl import metrics
 from kilter.engine.checkpoint import find_state, read_facts
@@ -16,21 +11,6 @@ from kilter.engine.loop import LoopOptions, train
 from kilter.errors import KilterError
 from kilter.training.sft import sft
 from tiny_models import make, some_trees
-
-SCRIPT = str(Path(__file__).with_name("train_once.py"))
-TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", SCRIPT]
-
-
-def two_processes(out, *names, **environment):
-    done = subprocess.run(
-        [*TWO, str(out), "1", *names],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def same(folder, other, file):

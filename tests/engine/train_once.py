@@ -6,6 +6,8 @@ are shared out among the processes. With HALT=N in the environment "halts" ends 
 
 import contextlib
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +21,7 @@ from kilter.training.dpo import dpo
 from kilter.training.sft import sft
 from tiny_models import make, pair_trees
 
+TWO = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
 OPTIONS = LoopOptions(
     steps=12,
     learning_rate=1e-2,
@@ -73,6 +76,31 @@ def run(out, objective, **options):
 def run_named(out, name, **options):
     objective = OBJECTIVES.get(name, slowly if name == "lora" else dpo)
     return run(out, objective, **TOLD.get(name, {}), **options)
+
+
+def killed(folder, name):
+    """Start the run `name` below `folder` in a process of its own, and kill it once a state is there."""
+    threads = str(torch.get_num_threads())
+    process = subprocess.Popen([sys.executable, __file__, str(folder), threads, name], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not list((folder / name).glob("state-*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    _, error = process.communicate()
+    assert process.returncode == -signal.SIGKILL, error.decode()
+
+
+def two_processes(folder, *names, **environment):
+    """Take the runs `names` below `folder` in two processes."""
+    done = subprocess.run(
+        [*TWO, __file__, str(folder), "1", *names],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 if __name__ == "__main__":
