@@ -59,24 +59,26 @@ class Ended(RuntimeError):
 def in_company() -> Iterator[None]:
     """Turn the loss of another process of the run into a KilterError; for a run of several processes.
 
-    Whoever is left hears of it in one of two ways: it waits for the other in vain, or is told to end itself.
+    Whoever is left hears of it in one of two ways: it waits for the other in vain, or is told to end itself. Either way
+    SIGTERM does nothing from then on, so that the process comes to say why it ends.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
         raise Ended("SIGTERM")
 
     main = threading.current_thread() is threading.main_thread()
-    usual = signal.signal(signal.SIGTERM, handle) if main else None
+    after = signal.signal(signal.SIGTERM, handle) if main else None
     try:
         yield
     except RuntimeError as error:
         known = isinstance(error, Ended | torch.distributed.DistBackendError)
         if not known and not any(word in str(error).lower() for word in GONE):
             raise
+        after = signal.SIG_IGN
         raise KilterError(
             "Another process of this run has gone; what it said is above, or in its log. Mend that and give the same "
             "command again: it goes on from the last state."
         ) from error
     finally:
         if main:
-            signal.signal(signal.SIGTERM, usual)
+            signal.signal(signal.SIGTERM, after)
