@@ -18,17 +18,14 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from kilter.engine import varlen
-from kilter.engine.layout import Call, Layout
+from kilter.engine import varlen, written_out
+from kilter.engine.layout import Call, Layout, Plan
 
 NAME = "kilter"
 
-# On a CPU, attention written out as matrix products beats torch's fused kernel, forward and back (bf16, heads of 32: 9
-# times at 40 keys, 5 at 96, 2.4 at 256 to 512, 1.8 at 1024; fp32: level up to 256, then 1.2). The weights that it keeps
-# grow with the square of the length: beyond this many keys the fused kernel's thrift counts for more.
+# On a CPU attention is written out (written_out.py), but the weights that this keeps grow with the square of the
+# length: beyond this many keys the fused kernel's thrift counts for more.
 WRITTEN_OUT = 2048
-# Queries of a causal call that are looked at together.
-BLOCK = 128
 
 
 def attention(
@@ -68,7 +65,7 @@ def attention(
         layout.watch.append(sliding_window)
     kind = _compute_dtype(value)
     parts = [query[0], key[0], value[0]]
-    if layout.front is not None:
+    if layout.front is not None or layout.cut is not None:
         layout = layout.at(module.layer_idx)  # type: ignore[arg-type]
     if layout.front is not None and layout.ahead:
         first = layout.front[module.layer_idx]  # type: ignore[index]
@@ -78,12 +75,31 @@ def attention(
         found = varlen.attend(flat[0], flat[1], flat[2], layout.ranges(query.device), scale, sliding_window)
         return found[None], None
     plan = layout.plan(query.device)
+    if query.device.type != "cpu" or softcap is not None or s_aux is not None:
+        return _by_call(flat, plan, scale, sliding_window, softcap, s_aux)[None], None
+    short, long = plan.parted(WRITTEN_OUT)
+    results = [written_out.attend(flat[0], flat[1], flat[2], short, scale, sliding_window)] if short.calls else []
+    if long.calls:
+        results.append(_by_call(flat, long, scale, sliding_window))
+    return sum(results[1:], results[0])[None], None
+
+
+def _by_call(
+    flat: list[Tensor],
+    plan: Plan,
+    scale: float,
+    window: int | None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """Return [T, H, D] for queries [T, H, D], keys and values, call by call; 0 for tokens in none of the calls."""
     results = []
     for call in plan.calls:
         q, k, v = (_rows(x, i, call.rows) for x, i in zip(flat, (call.queries, call.keys, call.keys), strict=True))
-        results.append(_attend(q, k, v, call, scale, sliding_window, softcap, s_aux).to(kind).flatten(0, 1))
-    joined = results[0] if len(results) == 1 else torch.cat(results)
-    return (joined if plan.order is None else _take(joined, plan.order))[None], None
+        results.append(_attend(q, k, v, call, scale, window, softcap, sinks).to(flat[2].dtype).flatten(0, 1))
+    if plan.order is None:
+        return results[0]
+    return _take(torch.cat([*results, torch.zeros_like(results[0][:1])]), plan.order)
 
 
 def _behind(
@@ -141,8 +157,6 @@ def _attend(
         return _any(q, k, v, call.mask(window)[:, None], scale, softcap, sinks).transpose(1, 2)
     plain = call.causal and window is None
     if q.device.type == "cpu":
-        if k.shape[2] <= WRITTEN_OUT:
-            return _WrittenOut.apply(q, k, v, call.bias(window, q.dtype), scale, call.causal)
         # The fused CPU kernel is slower in bf16 than in fp32.
         q, k, v = q.float(), k.float(), v.float()
     with torch.autocast(q.device.type, enabled=False):
@@ -178,78 +192,6 @@ def _any(
     else:
         weights = torch.softmax(scores, dim=-1)
     return weights.to(v.dtype) @ v
-
-
-class _WrittenOut(torch.autograd.Function):
-    """softmax(scale q kT + bias) v by batched matrix products, with the weights kept for the way back.
-
-    Short rows of thin heads keep a CPU's matrix units busy so, where the fused kernel does not. Causal calls go by
-    blocks of queries, so that of the keys only those up to the block's end are looked at.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float, causal: bool) -> Tensor:
-        """Return [n, Lq, H, D] for q [n, H, Lq, D], k and v [n, Hkv, Lk, D], bias [1 or n, Lq, Lk].
-
-        `causal` says that keys behind a query's own place are hidden anyway, and so need not be computed.
-        """
-        n, heads, queries, width = q.shape
-        groups = k.shape[1]
-        q4 = q.reshape(n * groups, heads // groups, queries, width)
-        k3, v3 = (x.reshape(n * groups, -1, width) for x in (k, v))
-        kept, results = [], []
-        for rows, seen in _blocks(queries, k3.shape[1], causal):
-            scores = _scores(q4[:, :, rows].flatten(1, 2), k3[:, seen], bias[:, rows, seen], scale, n)
-            kept.append(torch.softmax(scores, dim=-1))
-            results.append(torch.bmm(kept[-1], v3[:, seen]).unflatten(1, (heads // groups, -1)))
-        ctx.save_for_backward(q4, k3, v3, *kept)
-        ctx.scale, ctx.causal, ctx.shape = scale, causal, (n, heads, groups)
-        out = results[0] if len(results) == 1 else torch.cat(results, dim=2)
-        return out.view(n, heads, queries, width).transpose(1, 2)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        q4, k3, v3, *kept = ctx.saved_tensors
-        n, heads, groups = ctx.shape
-        blocks = _blocks(q4.shape[2], k3.shape[1], ctx.causal)
-        g4 = grad.transpose(1, 2).reshape(q4.shape).to(q4.dtype)
-        # Blocks add up in fp32; a single one needs no such sum.
-        kind = torch.float32 if len(blocks) > 1 else q4.dtype
-        grad_k, grad_v = torch.zeros_like(k3, dtype=kind), torch.zeros_like(v3, dtype=kind)
-        grads_q = []
-        for (rows, seen), weights in zip(blocks, kept, strict=True):
-            g, q, keys = g4[:, :, rows].flatten(1, 2), q4[:, :, rows].flatten(1, 2), k3[:, seen]
-            slope = torch.bmm(g, v3[:, seen].transpose(1, 2))
-            slope = torch._softmax_backward_data(slope, weights, -1, weights.dtype)
-            grads_q.append((torch.bmm(slope, keys) * ctx.scale).unflatten(1, (heads // groups, -1)))
-            grad_k[:, seen] += torch.bmm(slope.transpose(1, 2), q)
-            grad_v[:, seen] += torch.bmm(weights.transpose(1, 2), g)
-        grad_q = grads_q[0] if len(grads_q) == 1 else torch.cat(grads_q, dim=2)
-        return (
-            grad_q.view(n, heads, -1, grad_q.shape[-1]),
-            (grad_k * ctx.scale).to(k3.dtype).view(n, groups, -1, k3.shape[-1]),
-            grad_v.to(v3.dtype).view(n, groups, -1, v3.shape[-1]),
-            None,
-            None,
-            None,
-        )
-
-
-def _blocks(queries: int, keys: int, causal: bool) -> list[tuple[slice, slice]]:
-    """Return blocks of queries, and the keys that each has to look at."""
-    if not causal:
-        return [(slice(0, queries), slice(0, keys))]
-    return [(slice(i, min(i + BLOCK, queries)), slice(0, min(i + BLOCK, queries))) for i in range(0, queries, BLOCK)]
-
-
-def _scores(q: Tensor, k: Tensor, bias: Tensor, scale: float, rows: int) -> Tensor:
-    """Return scale q kT + bias [n * G, share * Lq, Lk] for q [n * G, share * Lq, D], k [n * G, Lk, D]."""
-    share = q.shape[1] // bias.shape[1]
-    if len(bias) == 1:
-        return torch.baddbmm(bias.repeat(1, share, 1), q, k.transpose(1, 2), alpha=scale)
-    scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
-    scores.view(rows, -1, *bias.shape[1:]).add_(bias[:, None])
-    return scores
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:

@@ -14,9 +14,9 @@ where it has keys and values but no hidden states, as a front that every query s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ class Call:
     the n rows of one length stand in the flat row as they are, all of it. `query_at` [n, Lq] and `key_at` [n, Lk] are
     places in the sequence: a query looks at keys no later than itself. Padding repeats a row's last query, and a padded
     key is later than anything. `causal` says that the two are the same, so that a plain causal kernel gives the same.
+    `tokens` [n, Lq] are the queries once more, -1 for padding, and `real` [n, Lk] says which keys are none.
     """
 
     rows: int
@@ -50,6 +51,8 @@ class Call:
     keys: Tensor | None
     query_at: Tensor
     key_at: Tensor
+    tokens: np.ndarray
+    real: np.ndarray
     _masks: dict[int | None, Tensor] = field(default_factory=dict, repr=False)
     _biases: dict[tuple[int | None, torch.dtype], Tensor] = field(default_factory=dict, repr=False)
 
@@ -75,12 +78,40 @@ class Call:
         return self._biases[window, dtype]
 
 
-@dataclass(slots=True)
+@dataclass
 class Plan:
-    """The calls of a layout, and `order` [T]: where in the calls' outputs, one behind the other, each token is."""
+    """Attention calls over a flat row of `total` tokens, each of them in one call at most, behind `ahead` places.
+
+    `indices` is for whoever works something out of a plan once.
+    """
 
     calls: list[Call]
-    order: Tensor | None
+    total: int
+    ahead: int
+    indices: dict[tuple[int, int], Any] = field(default_factory=dict, repr=False)
+    _parts: dict[int, tuple[Plan, Plan]] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def order(self) -> Tensor | None:
+        """[T]: where in the calls' outputs, one behind the other, each token is (behind all of them: nowhere).
+
+        None where outputs are the tokens as they stand.
+        """
+        if len(self.calls) == 1 and self.calls[0].queries is None:
+            return None
+        flat = np.concatenate([call.tokens.reshape(-1) for call in self.calls])
+        order = np.full(self.total, len(flat))
+        real = np.flatnonzero(flat >= 0)
+        order[flat[real]] = real
+        return torch.from_numpy(order).to(self.calls[0].query_at.device)
+
+    def parted(self, most: int) -> tuple[Plan, Plan]:
+        """Return the calls of at most so many keys as a plan of their own, and the others."""
+        if most not in self._parts:
+            short = [call for call in self.calls if call.key_at.shape[1] <= most]
+            long = [call for call in self.calls if call.key_at.shape[1] > most]
+            self._parts[most] = Plan(short, self.total, self.ahead), Plan(long, self.total, self.ahead)
+        return self._parts[most]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +135,8 @@ class Layout:
 
     `watch`, where it is a list, is told the sliding window of every layer that asks for attention (a trial of a model).
     `front` holds for layers keys and values [Hkv, ahead, D] of places before the row that every token sees. A layer
-    that has none, or not `ahead` of them, has a layout of its own (`at`).
+    that has none, or not `ahead` of them, has a layout of its own (`at`), and so has one that is `cut` to some tokens
+    [N], given in their order: there those look, with what lies between them in a run, and no others.
     """
 
     segments: tuple[Segment, ...]
@@ -112,9 +144,11 @@ class Layout:
     watch: list[int | None] | None = None
     ahead: int = 0
     front: Mapping[int, tuple[Tensor, Tensor]] | None = None
+    cut: tuple[int, Tensor] | None = None
+    only: Tensor | None = None
     _plans: dict[torch.device, Plan] = field(default_factory=dict, repr=False)
     _ranges: dict[torch.device, Ranges] = field(default_factory=dict, repr=False)
-    _others: dict[int, Layout] = field(default_factory=dict, repr=False)
+    _others: dict[tuple[int, bool], Layout] = field(default_factory=dict, repr=False)
 
     def below_root(self, count: int) -> Layout:
         """Return the layout of a row with `count` tokens more at its beginning, a root above all of this one's."""
@@ -125,35 +159,36 @@ class Layout:
         """Return the layout of the same row behind `count` places (the most of any layer) of keys and values only."""
         return Layout(self.segments, self.length, self.watch, count, front)
 
+    def cut_to(self, layer: int, only: Tensor) -> Layout:
+        """Return the same layout, but that in the layer of this number only the tokens `only` [N] have to look."""
+        return replace(self, cut=(layer, only), _others={})
+
     def at(self, layer: int) -> Layout:
-        """Return the layout as it is for the layer of this number, with as many places before it as that has."""
-        front = self.front or {}
-        count = front[layer][0].shape[1] if layer in front else 0
-        if count == self.ahead:
+        """Return the layout as it is for the layer of this number: its own places before the row, cut or not."""
+        count = self.ahead
+        if self.front is not None:
+            count = self.front[layer][0].shape[1] if layer in self.front else 0
+        only = self.cut[1] if self.cut is not None and self.cut[0] == layer else None
+        if count == self.ahead and only is None:
             return self
-        if count not in self._others:
-            self._others[count] = Layout(self.segments, self.length, self.watch, count, self.front)
-        return self._others[count]
+        key = count, only is not None
+        if key not in self._others:
+            self._others[key] = Layout(self.segments, self.length, self.watch, count, self.front, only=only)
+        return self._others[key]
 
     def plan(self, device: torch.device) -> Plan:
         """Return the attention calls with their indices on `device`; worked out once."""
         if device not in self._plans:
-            calls: list[Call] = []
-            places: list[np.ndarray] = []
-            for group in _grouped(self._runs):
-                call, place = _call(group, self.length, self.ahead)
-                calls.append(call)
-                places.append(place)
+            calls = [_call(group, self.length, self.ahead) for group in _grouped(self._looking)]
             for call in calls:
                 for name in ("queries", "keys", "query_at", "key_at"):
                     value = getattr(call, name)
                     setattr(call, name, None if value is None else value.to(device, non_blocking=True))
-            order = None if len(calls) == 1 and calls[0].queries is None else _order(places, self.length).to(device)
-            self._plans[device] = Plan(calls, order)
+            self._plans[device] = Plan(calls, self.length, self.ahead)
         return self._plans[device]
 
     def ranges(self, device: torch.device) -> Ranges:
-        """Return all runs, in their order, for a kernel that takes rows of any lengths; worked out once."""
+        """Return all runs, in their order and uncut, for a kernel that takes rows of any lengths; worked out once."""
         if device not in self._ranges:
             own = np.array([run.length for run in self._runs])
             seen = np.array([run.depth + run.length for run in self._runs])
@@ -183,6 +218,20 @@ class Layout:
             run_of.append(len(runs))
             runs.append(_Run(start, length, above))
         return runs
+
+    @property
+    def _looking(self) -> list[_Run]:
+        """The runs, or what is left of them where only some tokens look."""
+        if self.only is None:
+            return self._runs
+        tokens, left = self.only.cpu().numpy(), []
+        for run in self._runs:
+            within = tokens[slice(*np.searchsorted(tokens, (run.start, run.start + run.length)))]
+            if len(within):
+                first, last = int(within[0]), int(within[-1])
+                before = [(run.start + self.ahead, first - run.start)] if first > run.start else []
+                left.append(_Run(first, last + 1 - first, run.above + before))
+        return left
 
 
 @dataclass(slots=True)
@@ -218,11 +267,8 @@ def _grouped(runs: Iterable[_Run]) -> list[list[_Run]]:
     return groups
 
 
-def _call(group: list[_Run], total: int, ahead: int) -> tuple[Call, np.ndarray]:
-    """Return the call of a group, and for every one of its outputs [n * Lq] its token (-1: padding).
-
-    Keys are those of `ahead` places before the row and of its `total` tokens.
-    """
+def _call(group: list[_Run], total: int, ahead: int) -> Call:
+    """Return the call of a group; keys are those of `ahead` places before the row and of its `total` tokens."""
     group = sorted(group, key=lambda r: r.start)
     rows, depth = len(group), max(run.depth for run in group)
     length = max(run.length for run in group)
@@ -231,7 +277,6 @@ def _call(group: list[_Run], total: int, ahead: int) -> tuple[Call, np.ndarray]:
     starts = np.array([run.start for run in group])[:, None]
     depths = np.array([run.depth for run in group])[:, None]
     own = starts + np.minimum(step, lengths - 1)
-    place = np.where(step < lengths, own, -1).reshape(-1)
     query_at = depths + np.minimum(step, lengths - 1)
     never = ahead + total + 1
     key_at = np.where(step < lengths, depths + step, never)
@@ -245,21 +290,13 @@ def _call(group: list[_Run], total: int, ahead: int) -> tuple[Call, np.ndarray]:
         keys, key_at = np.concatenate((above, keys), axis=1), np.concatenate((above_at, key_at), axis=1)
     whole = not depth and rows * length == total and bool((lengths == length).all())
     as_tensor = torch.from_numpy
-    call = Call(
+    return Call(
         rows=rows,
         causal=not depth,
         queries=None if whole else as_tensor(own),
         keys=None if whole else as_tensor(keys),
         query_at=as_tensor(query_at),
         key_at=as_tensor(key_at),
+        tokens=np.where(step < lengths, own, -1),
+        real=key_at < never,
     )
-    return call, place
-
-
-def _order(places: list[np.ndarray], total: int) -> Tensor:
-    """Return [T]: the place of each token among the outputs."""
-    flat = np.concatenate(places)
-    order = np.empty(total, dtype=np.int64)
-    real = np.flatnonzero(flat >= 0)
-    order[flat[real]] = real
-    return torch.from_numpy(order)

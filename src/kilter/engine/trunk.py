@@ -115,8 +115,9 @@ class Trunk(nn.Module):
         given = {"input_ids": batch.tokens[None], "position_ids": batch.positions[None], "layout": batch.layout}
         if before is not None:
             given = before.lay(plain, batch)
-        shortened = self._last is not None and at is not None and "input_ids" in given
-        with self._last.only(at) if shortened else nullcontext():  # type: ignore[union-attr,arg-type]
+        shortened = self._last is not None and at is not None and len(at) and "input_ids" in given
+        cut = self._last.only(at, given["layout"]) if shortened else nullcontext(given["layout"])  # type: ignore[union-attr,arg-type]
+        with cut as given["layout"]:
             found: Tensor = plain.base_model(**given, attention_mask=ready, use_cache=False).last_hidden_state[0]
         return found[-len(batch.tokens) :]
 

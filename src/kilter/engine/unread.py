@@ -1,8 +1,9 @@
-"""The last layer's feed-forward part, for the tokens alone whose hidden states are read.
+"""The last layer for the tokens alone whose hidden states are read.
 
-What a prompt's tokens do for a response they do through attention, and behind the last layer nothing attends: there a
-state that no log-prob is read from need not be finished. Of prompts three times as long as their responses that is a
-fifth of a layer's work and more. Whether a model's layer can be cut so is not looked up but tried (trunk.py).
+What a prompt's tokens do for a response they do through attention, and behind the last layer nothing attends: there
+only the keys and values of a token that no log-prob is read from are wanted. Its query, what it would attend to, and
+what is made of that need not be. Of prompts three times as long as their responses that is half a layer's work.
+Whether a model's layer can be cut so is not looked up but tried (trunk.py).
 """
 
 from __future__ import annotations
@@ -15,35 +16,53 @@ import torch
 from torch import Tensor, nn
 
 from kilter.engine.layers import layers_of
+from kilter.engine.layout import Layout
 
-NAME = "mlp"  # what nearly all architectures call it; the others' layers are computed whole
+# What nearly all architectures call the parts that work on each token by itself; the others' are computed whole.
+NAMES = ("mlp", "self_attn.q_proj", "self_attn.o_proj")
+# The tokens that are read now. Of a tensor that is found by way of torch's own modules a compiler takes it that its
+# length is for ever.
+_reading: dict[str, Tensor] = {}
 
 
 class LastLayer:
-    """Stands in for the feed-forward part of the last layer; in use only within `only`."""
+    """The parts of the last layer, and its attention, cut to the tokens that are read; in use only within `only`."""
 
-    def __init__(self, part: nn.Module) -> None:
-        self.part, self.whole = part, part.forward
-        self.rows = torch.empty(0, dtype=torch.long)
+    def __init__(self, number: int, parts: list[_Part]) -> None:
+        self.number, self.parts = number, parts
 
     @classmethod
     def of(cls, plain: Any) -> LastLayer | None:
-        """Return that of a transformers model, None where there is no such part to be found."""
+        """Return that of a transformers model, None where no such parts are to be found."""
         layers = layers_of(plain)
-        part = getattr(layers[-1], NAME, None) if layers else None
-        return cls(part) if isinstance(part, nn.Module) and "forward" not in vars(part) else None
+        named = dict(layers[-1].named_modules()) if layers else {}
+        found = [_Part(named[name]) for name in NAMES if name in named and "forward" not in vars(named[name])]
+        return cls(len(layers) - 1, found) if layers and found else None
 
     @contextmanager
-    def only(self, at: Tensor) -> Iterator[None]:
-        """Within this compute the tokens `at` [N] alone (flat indices, in any order), and leave 0 for others."""
-        self.rows = torch.unique(at)
-        self.part.forward = self
+    def only(self, at: Tensor, layout: Layout) -> Iterator[Layout]:
+        """Give a layout with which, within this, the tokens `at` [N] alone are computed (flat indices, in any order).
+
+        What others become is nobody's business.
+        """
+        _reading["rows"] = torch.unique(at)
+        for part in self.parts:
+            part.whole.forward = part
         try:
-            yield
+            yield layout.cut_to(self.number, _reading["rows"])
         finally:
-            del self.part.forward
+            for part in self.parts:
+                del part.whole.forward
+
+
+class _Part:
+    """Stands in for the `forward` of a part."""
+
+    def __init__(self, whole: nn.Module) -> None:
+        self.whole, self.forward = whole, whole.forward
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """Return [1, T, H] for [1, T, H]."""
-        found = self.whole(hidden.index_select(1, self.rows))
-        return found.new_zeros(1, hidden.shape[1], found.shape[2]).index_copy(1, self.rows, found)
+        """Return [1, T, H'] for [1, T, H], 0 where nothing is read."""
+        rows = _reading["rows"]
+        found = self.forward(hidden.index_select(1, rows))
+        return found.new_zeros(1, hidden.shape[1], found.shape[2]).index_copy(1, rows, found)
