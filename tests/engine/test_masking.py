@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from kilter.engine import Scorer, collate
 from kilter.engine.among import Among, log_probs_among, outside
-from kilter.engine.masking import Mask
+from kilter.engine.masking import MARK, Mask
 from kilter.engine.sampler import sample
 from kilter.engine.vocabulary import Heads
 from kilter.errors import KilterError
@@ -147,3 +148,22 @@ def test_it_stands_still_until_it_is_brought_up_to_date_and_can_be_put_back():
 def test_a_model_that_is_run_with_padding_is_refused():
     with pytest.raises(KilterError, match="cannot be sampled under a mask: it is trained with padding"):
         Mask(Scorer(WORLD.model(), ragged=False), 0.9)
+
+
+def test_of_a_policy_with_an_adapter_the_mask_follows_the_adapter():
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    scorer = Scorer(get_peft_model(WORLD.model(0, scale=4.0), config))
+    scorer.temperature = HOW["temperature"]
+    mask = Mask(scorer, 0.7)
+    learned = {name: p for name, p in scorer.model.named_parameters() if p.requires_grad}
+    assert set(mask.memory()) == {MARK + name for name in learned}
+    with torch.no_grad():
+        for parameter in learned.values():
+            parameter.add_(0.5 * torch.randn(parameter.shape))
+    batch = collate(drawn(mask))
+    with torch.no_grad():
+        torch.testing.assert_close(scorer(batch, among=mask(batch)).tokens, batch.groups.behaviour, atol=1e-5, rtol=0)
+        assert float((mask.copy(batch).tokens - scorer(batch).tokens).abs().max()) > 0.1
+        mask.refresh()
+        assert torch.equal(mask.copy(batch).tokens, scorer(batch).tokens)

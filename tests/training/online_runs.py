@@ -1,7 +1,8 @@
 """Online training on a model of 20,000 random parameters: `python online_runs.py MODEL OUT NAME...`, also by torchrun.
 
 With HANG=N in the environment the feedback does not come back from the Nth prompt, with HANG_RANK=R only in process R.
-With "shared-" before its name a run's weights are shared out among the processes.
+Before its name a run has what it is told beside: "shared-" (its weights are shared out among the processes), "masked-"
+(it draws under a mask), "lora-".
 
 What is rewarded is the letter e, and a little the number of words, so that few responses are rewarded alike.
 """
@@ -20,6 +21,7 @@ from kilter.feedback.protocol import Signal
 from kilter.models.load import load_value_model, load_weights
 from kilter.records import Message, Prompt
 from kilter.training.grpo import grpo
+from kilter.training.mask import MaskOptions
 from kilter.training.online import OnlineOptions, OnlineSource
 from kilter.training.ppo import ppo, shape
 from kilter.training.rloo import rloo
@@ -35,6 +37,12 @@ LOOP = {
     "checkpoint_every": 0,
     "micro_tokens": 200,
     "max_length": 64,
+}
+TOLD = {
+    "shared": {"shard": True},
+    "masked": {"mask": MaskOptions(mask_top_p=0.7, mask_every=2)},
+    # Dropout is another in every process, so that two of them could not do what one does.
+    "lora": {"adapter": "lora", "adapter_rank": 4, "adapter_targets": "all", "adapter_dropout": 0.0},
 }
 ONLINE = {"feedback": "letters", "samples": 4, "max_tokens": 6, "minibatches": 2, "updates": 2}
 
@@ -78,7 +86,10 @@ def source(folder, feedback, **options):
 
 
 def run(name, folder, out, feedback=None, **options):
-    """Train by the method `name`, with a reference, and for ppo with a critic."""
+    """Train by the method that `name` ends with, with a reference, and for ppo with a critic."""
+    *told, name = name.split("-")
+    for word in told:
+        options = TOLD[word] | options
     objective = {"grpo": partial(grpo, beta=0.1), "rloo": rloo, "ppo": ppo}[name]
     shaped = partial(shape, kl_coef=0.1, kl_target=1.0) if name == "ppo" else None
     given = {k: v for k, v in options.items() if k not in LoopOptions.model_fields}
@@ -93,5 +104,4 @@ if __name__ == "__main__":
     hangs = os.environ.get("HANG_RANK") in (None, os.environ.get("RANK"))
     for name in sys.argv[3:]:
         feedback = Letters(hang_at=int(os.environ.get("HANG", "0")) if hangs else 0)
-        plain = name.removeprefix("shared-")
-        run(plain, sys.argv[1], Path(sys.argv[2]) / name, feedback, checkpoint_every=3, shard=plain != name)
+        run(name, sys.argv[1], Path(sys.argv[2]) / name, feedback, checkpoint_every=3)

@@ -20,7 +20,8 @@ ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def weights(folder):
-    return torch.cat([value.reshape(-1) for _, value in sorted(load_file(folder / "model.safetensors").items())])
+    (file,) = folder.glob("*model.safetensors")
+    return torch.cat([value.reshape(-1) for _, value in sorted(load_file(file).items())])
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +60,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(tiny_model, tmp_path):
 
 def test_two_processes_learn_what_one_does(tiny_model, tmp_path):
     both, alone = tmp_path / "both", tmp_path / "alone"
+    ways = {"grpo": ["grpo", "shared-grpo"], "ppo": ["ppo", "shared-ppo"]}
+    ways |= {"masked-grpo": ["masked-grpo"], "lora-ppo": ["lora-ppo"]}
     done = subprocess.run(
-        [*TWO, str(tiny_model), str(both), "grpo", "ppo", "shared-grpo", "shared-ppo"],
+        [*TWO, str(tiny_model), str(both), *(name for names in ways.values() for name in names)],
         env=ALONE,
         capture_output=True,
         text=True,
@@ -68,10 +71,9 @@ def test_two_processes_learn_what_one_does(tiny_model, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in ("grpo", "ppo"):
+    for name, names in ways.items():
         run(name, tiny_model, alone / name, checkpoint_every=3)
-        # With whole weights in each, and with weights that are shared out.
-        for folder in (both / name, both / f"shared-{name}"):
+        for folder in (both / other for other in names):
             for one, two in zip(metrics(folder), metrics(alone / name), strict=True):
                 assert {**one, "seconds": 0} == pytest.approx({**two, "seconds": 0}, rel=1e-3, abs=1e-4)
             assert float((weights(folder) - weights(alone / name)).abs().max()) <= LOOP["learning_rate"] / 10
