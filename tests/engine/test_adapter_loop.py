@@ -147,6 +147,8 @@ def test_an_adapter_s_dropout_is_on_where_it_learns_and_follows_the_seed(checkpo
     with torch.no_grad():
         assert torch.equal(scorer(batch).tokens, scorer(batch).tokens)
     plain = Scorer(stirred(attached("lora", adapter_dropout=0.5)))
+    if checkpointing:
+        plain._last = None  # a layer that is not cut to what is read draws for more tokens
     torch.manual_seed(1)
     expected = plain(batch).tokens
     torch.testing.assert_close(one, expected)
