@@ -52,6 +52,7 @@ def test_in_a_layout_that_is_cut_what_is_read_looks_at_what_it_did():
     read = torch.tensor([5, 6, 7, 9, 10, 11])
     cut = whole.cut_to(3, read)
     assert cut.at(2) is cut
+    assert cut.at(3).ranges(torch.device("cpu")) is cut.ranges(torch.device("cpu"))
     plans = [layout.plan(torch.device("cpu")) for layout in (whole, cut.at(3))]
     noise = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(18, heads, 8, generator=noise) for heads in (4, 2, 2))

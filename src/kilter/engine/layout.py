@@ -174,6 +174,8 @@ class Layout:
         key = count, only is not None
         if key not in self._others:
             self._others[key] = Layout(self.segments, self.length, self.watch, count, self.front, only=only)
+            if count == self.ahead:
+                self._others[key]._ranges = self._ranges  # which are those of the whole runs
         return self._others[key]
 
     def plan(self, device: torch.device) -> Plan:

@@ -154,9 +154,8 @@ def index_of(plan: Plan, heads: int, groups: int) -> Index:
 def _index(plan: Plan, heads: int, groups: int) -> Index:
     pieces: list[Piece] = []
     queries, keys, padding, seen_of, slopes_of = [], [], [], [], []
-    order = np.empty((plan.total, heads), dtype=np.int64)
+    order = np.full((plan.total, heads), -1)
     done = asked = sloped = 0
-    missing = np.ones(plan.total, dtype=bool)
     for call in plan.calls:
         own = call.tokens if call.queries is None else call.queries.numpy()
         looked = own + plan.ahead if call.keys is None else call.keys.numpy()
@@ -167,7 +166,6 @@ def _index(plan: Plan, heads: int, groups: int) -> Index:
             places = done + np.arange(at.size).reshape(at.shape)
             there = call.tokens[:, part] >= 0
             order[own[:, part][there]] = places.transpose(0, 2, 1)[there]
-            missing[own[:, part][there]] = False
             padding.append(places.transpose(0, 2, 1)[~there].reshape(-1))
             queries.append(at.reshape(-1))
             first = sloped + np.arange(len(own))[:, None] * (groups * seen) + np.arange(seen)
@@ -188,7 +186,7 @@ def _index(plan: Plan, heads: int, groups: int) -> Index:
             )
             done, sloped = done + at.size, sloped + size
         asked += rows.size
-    order[missing] = done
+    order[order < 0] = done
     bags, starts = _bags(np.concatenate(seen_of), np.concatenate(slopes_of, axis=1), plan.ahead + plan.total, groups)
     return Index(
         pieces,
