@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from kilter.feedback.protocol import Signal
 from kilter.recipe.api import make
 from kilter.records import Demonstration, Group, Message, Prompt
-from kilter.training import online
+from kilter.training import online_setup
 from kilter.training.run import train
 from kilter.training.sparrow import PROMPTS
 from worlds.tokens import TokenWorld
@@ -130,7 +130,7 @@ def attacker(folder, seed, agent, patch):
     start = fresh(folder / "start", seed)
     told = {"seed": seed, "learning_rate": 5e-3} | QUIET
     train("sft", model=start, data=first, out=folder / "speaks", steps=20, batch_size=32, **told)
-    patch.setattr(online, "named", lambda name: Tempted(broken(agent)))
+    patch.setattr(online_setup, "named", lambda name: Tempted(broken(agent)))
     asked = [
         Prompt(list(turn), id=rule, meta={"rule": k}) for k, (turn, rule) in enumerate(zip(turns, RULES, strict=True))
     ]

@@ -9,7 +9,7 @@ from test_online import FAST, attached, weights
 from jsonl import metrics
 from kilter.errors import KilterError, SetAside
 from kilter.feedback.judge import Judge, JudgeFeedback
-from kilter.training import best_of_n, online, rollouts
+from kilter.training import best_of_n, online_setup, rollouts
 from kilter.training.run import train
 from kilter.training.unrewarded import rewarded
 from scripted_model import by_kind
@@ -72,7 +72,7 @@ def test_a_prompt_without_a_rating_is_left_out_of_its_step(tiny_model, tmp_path)
 
 
 def test_it_is_counted_and_said_at_the_end_by_name_as_well(tiny_model, tmp_path, monkeypatch):
-    monkeypatch.setattr(online, "named", lambda name: judge(lambda question: "3" not in question))
+    monkeypatch.setattr(online_setup, "named", lambda name: judge(lambda question: "3" not in question))
     said = []
     told = {"model": tiny_model, "data": prompts(), "out": tmp_path, "say": said.append}
     settings = FAST | PHASE | {"steps": 5, "log_every": 1}

@@ -1,7 +1,7 @@
 """Online training in the token world: every word of what is expected of it is exact."""
 
 from jsonl import metrics
-from kilter.training import online
+from kilter.training import online_setup
 from kilter.training.run import train
 from worlds.tokens import Gold, TokenWorld
 
@@ -26,8 +26,8 @@ class Tokens:
     def __init__(self, folder, monkeypatch, **world):
         self.world, self.folder = TokenWorld(**world), folder
         self.start = self.world.save(folder / "start", self.world.model(seed=1, scale=2.0))
-        named = online.named
-        monkeypatch.setattr(online, "named", lambda name: Gold(self.world) if name == "gold" else named(name))
+        named = online_setup.named
+        monkeypatch.setattr(online_setup, "named", lambda name: Gold(self.world) if name == "gold" else named(name))
 
     def run(self, name, out=None, **options):
         """Train by the method so named; return the policy and the lines of its metrics."""

@@ -33,7 +33,8 @@ from kilter.training.critic import CriticOptions, load_critic
 from kilter.training.judged import check_scores, judged_trees, steps_of
 from kilter.training.mask import MaskOptions
 from kilter.training.objective import Kind, Role, kind_of, offline_of, online_of, role_of
-from kilter.training.online import OnlineOptions, online_source
+from kilter.training.online import OnlineOptions
+from kilter.training.online_setup import online_source
 
 # What a tree must have for each kind of learning, and what to say when none has it.
 LACKING: dict[Kind, str] = {
