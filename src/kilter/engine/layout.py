@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# A row joins a call when it is at least this share of the call's longest: padding costs arithmetic, a call about 50 µs.
-JOIN = 0.75
+# A row joins a call when it is at least this share of the call's longest, or shorter by no more than so many tokens:
+# padding costs arithmetic, a call about 50 µs.
+JOIN, SLACK = 0.75, 32
 
 
 class Segment(NamedTuple):
@@ -260,13 +261,19 @@ def _grouped(runs: Iterable[_Run]) -> list[list[_Run]]:
         if (
             head is not None
             and bool(head.above) == bool(run.above)
-            and run.length >= JOIN * head.length
-            and JOIN * head.depth <= run.depth <= head.depth / JOIN
+            and _about(run.length, head.length)
+            and _about(run.depth, head.depth)
         ):
             groups[-1].append(run)
         else:
             groups.append([run])
     return groups
+
+
+def _about(some: int, other: int) -> bool:
+    """Whether two lengths may be in one call."""
+    short, long = sorted((some, other))
+    return short >= min(JOIN * long, long - SLACK)
 
 
 def _call(group: list[_Run], total: int, ahead: int) -> Call:
