@@ -51,11 +51,18 @@ def test_windows_of_one_length_are_one_call_without_copies():
     assert (call.rows, call.causal, call.queries, plan.order) == (5, True, None, None)
 
 
-def test_runs_of_like_length_share_a_call_and_siblings_another():
-    lengths = [40, 38, 36, 10, 9]
+@pytest.mark.parametrize(
+    ("lengths", "calls"),
+    [
+        ([120, 118, 116, 10, 9], [(False, 3), (False, 2), (True, 3), (True, 2)]),
+        # What a call costs is more than the padding of short ones.
+        ([40, 38, 36, 10, 9], [(False, 5), (True, 5)]),
+    ],
+)
+def test_runs_of_like_length_share_a_call_and_siblings_another(lengths, calls):
     trees = [Tree([1] * 20, [[2] * n, [3] * n], [[True] * n] * 2) for n in lengths]
     plan = collate(trees).layout.plan(torch.device("cpu"))
-    assert [(call.causal, call.rows) for call in plan.calls] == [(False, 3), (False, 2), (True, 3), (True, 2)]
+    assert [(call.causal, call.rows) for call in plan.calls] == calls
 
 
 def test_every_token_sees_its_branch_up_to_itself():

@@ -169,16 +169,17 @@ def test_preferences_are_measured_against_the_reference(tmp_path):
     assert dict(done.eval_losses)[done.kept_step] == pytest.approx(float(by_hand), abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["lora", "adalora"])
-def test_the_best_adapter_is_kept_with_its_ranks(tmp_path, kind):
+# At these rates the loss on what is held out falls smoothly for some steps, and rises for all others.
+@pytest.mark.parametrize(("kind", "learning_rate"), [("lora", 5e-3), ("adalora", 1e-2)])
+def test_the_best_adapter_is_kept_with_its_ranks(tmp_path, kind, learning_rate):
     trees, base = pair_trees(12), make()
     base.save_pretrained(tmp_path / "base")
     base.name_or_path = str(tmp_path / "base")
     given = options(
-        adapter=kind, adapter_dropout=0.0, adapter_targets="all", learning_rate=3e-2, steps=60, eval_every=3
+        adapter=kind, adapter_dropout=0.0, adapter_targets="all", learning_rate=learning_rate, steps=60, eval_every=3
     )
     done = train(base, trees, sft, given, tmp_path / "out")
-    assert 0 < done.kept_step < 60
+    assert 0 < done.kept_step < 30
     left = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     assert nats(left, parted(trees, given)[1]) == pytest.approx(dict(done.eval_losses)[done.kept_step], abs=1e-5)
 

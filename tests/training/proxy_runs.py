@@ -11,7 +11,7 @@ from token_runs import OPTIONS
 from kilter.models.drive import wait
 from kilter.models.rewarder import Rewarder
 from kilter.records import Message
-from kilter.training import online, reward_overopt, rlhf_online
+from kilter.training import online_setup, reward_overopt, rlhf_online
 from kilter.training.run import train
 from worlds.tokens import PROMPTS, Gold
 
@@ -24,7 +24,7 @@ class ProxyRuns:
     def __init__(self, world, folder, patch, **feedbacks):
         self.world, self.folder = world, folder
         known = {"gold": Gold(world), **feedbacks}
-        for module in (online, reward_overopt, rlhf_online):
+        for module in (online_setup, reward_overopt, rlhf_online):
             patch.setattr(module, "named", partial(_named, known, module.named))
 
     def start(self, seed):

@@ -12,7 +12,7 @@ import kilter
 from kilter.errors import KilterError
 from kilter.feedback.overoptimised import fitted
 from kilter.feedback.protocol import Signal
-from kilter.training import best_of_n, online, reward_overopt
+from kilter.training import best_of_n, online_setup, reward_overopt
 from kilter.training.best_of_n import kl
 from kilter.training.run import train
 from worlds.tokens import Gold, TokenWorld
@@ -36,7 +36,7 @@ class Wanted:
 def tokens(tmp_path, monkeypatch):
     tokens = Tokens(tmp_path, monkeypatch, words=3, length=3)
     known = {"gold": lambda: Gold(tokens.world), "wanted": Wanted}
-    for module in (reward_overopt, online, best_of_n):
+    for module in (reward_overopt, online_setup, best_of_n):
         plain = module.named
         monkeypatch.setattr(module, "named", lambda name, plain=plain: known[name]() if name in known else plain(name))
     return tokens
