@@ -174,9 +174,10 @@ class Layout:
             return self
         key = count, only is not None
         if key not in self._others:
-            self._others[key] = Layout(self.segments, self.length, self.watch, count, self.front, only=only)
-            if count == self.ahead:
-                self._others[key]._ranges = self._ranges  # which are those of the whole runs
+            ranges = self._ranges if count == self.ahead else {}  # of the whole runs, however it is cut
+            self._others[key] = Layout(
+                self.segments, self.length, self.watch, count, self.front, only=only, _ranges=ranges
+            )
         return self._others[key]
 
     def plan(self, device: torch.device) -> Plan:

@@ -66,15 +66,15 @@ def online_source(
     if options.sampler == "vllm":
         vllm_sampler.check(model)
     feedback = named(options.feedback)
+    further = _taken(online.through, given) if online.through else {}
     if online.through:
-        feedback = online.through(feedback, **_taken(online.through, given))
+        feedback = online.through(feedback, **further)
     asked = {name: given[name] for name in ("gold", *online.judges) if given[name] is not None}
     judges = {name: named(judge) for name, judge in asked.items()}
     for judge in (feedback, *judges.values()):
         check(judge, prompts)
     kept, ids, notes = _encoded(tokenizer, prompts, room)
     shaping = _taken(online.shape, given) if online.shape else {}
-    further = _taken(online.through, given) if online.through else {}
     mask = MaskOptions(**{name: given[name] for name in MaskOptions.model_fields}) if online.mask else None
     source = OnlineSource(
         kept,
