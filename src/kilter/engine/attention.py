@@ -18,7 +18,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from kilter.engine import varlen, written_out
+from kilter.engine import recurring, varlen, written_out
 from kilter.engine.layout import Call, Layout, Plan
 
 NAME = "kilter"
@@ -63,7 +63,7 @@ def attention(
 
     if layout.watch is not None:
         layout.watch.append(sliding_window)
-    kind = _compute_dtype(value)
+    kind = recurring.computed_in(value.device, value.dtype)  # rotary embeddings leave queries and keys in fp32
     parts = [query[0], key[0], value[0]]
     if layout.front is not None or layout.cut is not None:
         layout = layout.at(module.layer_idx)  # type: ignore[arg-type]
@@ -74,7 +74,7 @@ def attention(
     if softcap is None and s_aux is None and varlen.suited(flat[0], flat[1]):
         found = varlen.attend(flat[0], flat[1], flat[2], layout.ranges(query.device), scale, sliding_window)
         return found[None], None
-    plan = layout.plan(query.device)
+    plan = layout.plan(query.device, recurring.grain(recurring.RUN, query.device, kind))
     if query.device.type != "cpu" or softcap is not None or s_aux is not None:
         return _by_call(flat, plan, scale, sliding_window, softcap, s_aux)[None], None
     short, long = plan.parted(WRITTEN_OUT)
@@ -122,12 +122,6 @@ def _behind(
     mask = torch.cat((sees.expand(*mask.shape[:2], -1, -1), mask[..., :seen]), dim=-1)
     keys, values = (new.to(old.dtype).expand(rows, -1, -1, -1) for new, old in zip(first, (key, value), strict=True))
     return torch.cat((keys, key), dim=2), torch.cat((values, value), dim=2), mask
-
-
-def _compute_dtype(value: Tensor) -> torch.dtype:
-    """Autocast does not reach into a custom function, and rotary embeddings leave queries and keys in fp32."""
-    device = value.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else value.dtype
 
 
 def _take(rows: Tensor, order: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kilter.engine import recurring
 from kilter.engine.tiles import Tiled, suited
 
 # Logits of a chunk, in elements: 4 MB of fp32, which a CPU's cache holds. A GPU wants larger ones.
@@ -80,9 +81,12 @@ def log_probs(
         hidden = hidden.to(torch.get_autocast_dtype(device))
     if softcap is None:
         scale, temperature = scale / temperature, 1.0
+    count = len(hidden)
+    if extra := recurring.lacking(count, recurring.grain(recurring.ROW, hidden.device, hidden.dtype)):
+        hidden, targets = F.pad(hidden, (0, 0, 0, extra)), F.pad(targets, (0, extra))
     way = Tiled if by_tiles(weight) else _Head
     found, spread = way.apply(hidden, weight, bias, targets, scale, softcap, temperature, entropy)
-    return found, spread if entropy else None
+    return found[:count], spread[:count] if entropy else None
 
 
 def by_tiles(weight: Tensor) -> bool:

@@ -147,9 +147,10 @@ class Layout:
     front: Mapping[int, tuple[Tensor, Tensor]] | None = None
     cut: tuple[int, Tensor] | None = None
     only: Tensor | None = None
-    _plans: dict[torch.device, Plan] = field(default_factory=dict, repr=False)
+    _plans: dict[tuple[torch.device, int], Plan] = field(default_factory=dict, repr=False)
     _ranges: dict[torch.device, Ranges] = field(default_factory=dict, repr=False)
     _others: dict[tuple[int, bool], Layout] = field(default_factory=dict, repr=False)
+    _longer: dict[int, Layout] = field(default_factory=dict, repr=False)
 
     def below_root(self, count: int) -> Layout:
         """Return the layout of a row with `count` tokens more at its beginning, a root above all of this one's."""
@@ -162,7 +163,15 @@ class Layout:
 
     def cut_to(self, layer: int, only: Tensor) -> Layout:
         """Return the same layout, but that in the layer of this number only the tokens `only` [N] have to look."""
-        return replace(self, cut=(layer, only), _others={})
+        return replace(self, cut=(layer, only), _others={}, _longer={})
+
+    def longer(self, count: int) -> Layout:
+        """Return the layout of the row with `count` tokens more at its end, which see nothing and which none sees."""
+        if count not in self._longer:
+            self._longer[count] = replace(
+                self, length=self.length + count, _plans={}, _ranges={}, _others={}, _longer={}
+            )
+        return self._longer[count]
 
     def at(self, layer: int) -> Layout:
         """Return the layout as it is for the layer of this number: its own places before the row, cut or not."""
@@ -180,16 +189,16 @@ class Layout:
             )
         return self._others[key]
 
-    def plan(self, device: torch.device) -> Plan:
-        """Return the attention calls with their indices on `device`; worked out once."""
-        if device not in self._plans:
-            calls = [_call(group, self.length, self.ahead) for group in _grouped(self._looking)]
+    def plan(self, device: torch.device, grain: int = 1) -> Plan:
+        """Return the attention calls with their indices on `device`, lengths multiples of `grain`; worked out once."""
+        if (device, grain) not in self._plans:
+            calls = [_call(group, self.length, self.ahead, grain) for group in _grouped(self._looking)]
             for call in calls:
                 for name in ("queries", "keys", "query_at", "key_at"):
                     value = getattr(call, name)
                     setattr(call, name, None if value is None else value.to(device, non_blocking=True))
-            self._plans[device] = Plan(calls, self.length, self.ahead)
-        return self._plans[device]
+            self._plans[device, grain] = Plan(calls, self.length, self.ahead)
+        return self._plans[device, grain]
 
     def ranges(self, device: torch.device) -> Ranges:
         """Return all runs, in their order and uncut, for a kernel that takes rows of any lengths; worked out once."""
@@ -277,11 +286,11 @@ def _about(some: int, other: int) -> bool:
     return short >= min(JOIN * long, long - SLACK)
 
 
-def _call(group: list[_Run], total: int, ahead: int) -> Call:
+def _call(group: list[_Run], total: int, ahead: int, grain: int) -> Call:
     """Return the call of a group; keys are those of `ahead` places before the row and of its `total` tokens."""
     group = sorted(group, key=lambda r: r.start)
-    rows, depth = len(group), max(run.depth for run in group)
-    length = max(run.length for run in group)
+    rows = len(group)
+    depth, length = (-(-max(many) // grain) * grain for many in zip(*((r.depth, r.length) for r in group), strict=True))
     step = np.arange(length)
     lengths = np.array([run.length for run in group])[:, None]
     starts = np.array([run.start for run in group])[:, None]

@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from kilter.engine import recurring
 from kilter.engine.adapters import dropouts
 from kilter.engine.attention import NAME
 from kilter.engine.batch import Ragged, Tree, collate
@@ -108,18 +110,27 @@ class Trunk(nn.Module):
                 layer.training = learns or mode
 
     def _hidden(self, batch: Ragged, at: Tensor | None = None) -> Tensor:
-        """Return the hidden state [T, H] of every token of a batch that is laid out; with `at` only those are right."""
+        """Return the hidden state of every token of a batch that is laid out, [T, H] and perhaps rows behind these.
+
+        With `at` only those are right.
+        """
         # A mask of four dimensions is taken as ready by every architecture; the attention function does not look at it.
         ready = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=batch.tokens.device)
         plain, before = self._plain, virtual(self.model)
-        given = {"input_ids": batch.tokens[None], "position_ids": batch.positions[None], "layout": batch.layout}
+        given: dict[str, Any] = {
+            "input_ids": batch.tokens[None], "position_ids": batch.positions[None], "layout": batch.layout,
+        }  # fmt: skip
         if before is not None:
             given = before.lay(plain, batch)
+        count = given["position_ids"].shape[1]
+        grain = recurring.grain(recurring.ROW, batch.tokens.device, plain.dtype)
+        if extra := recurring.lacking(count, grain):
+            given = _longer(given, extra)
         shortened = self._last is not None and at is not None and len(at) and "input_ids" in given
-        cut = self._last.only(at, given["layout"]) if shortened else nullcontext(given["layout"])  # type: ignore[union-attr,arg-type]
+        cut = self._last.only(at, given["layout"], grain) if shortened else nullcontext(given["layout"])  # type: ignore[union-attr,arg-type]
         with cut as given["layout"]:
             found: Tensor = plain.base_model(**given, attention_mask=ready, use_cache=False).last_hidden_state[0]
-        return found[-len(batch.tokens) :]
+        return found[count - len(batch.tokens) :]
 
     def _rows(self, batch: Ragged) -> tuple[Tensor, Tensor]:
         """Return every response in a row of its own, behind its prompt: tokens and attention mask, [R, longest]."""
@@ -194,6 +205,15 @@ class Trunk(nn.Module):
         if not off <= ROUNDING.get(plain.dtype, 0.1):
             return f"its {self.reads} come out different by {off:.2g}"
         return ""
+
+
+def _longer(given: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return what a trunk is called with, for `count` tokens more at the row's end, whatever they are."""
+    longer = {"layout": given["layout"].longer(count), "position_ids": F.pad(given["position_ids"], (0, count))}
+    for name, behind in (("input_ids", (0, count)), ("inputs_embeds", (0, 0, 0, count))):
+        if name in given:
+            longer[name] = F.pad(given[name], behind)
+    return longer
 
 
 def below(model: Any) -> Any:

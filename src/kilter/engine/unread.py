@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kilter.engine import recurring
 from kilter.engine.layers import layers_of
 from kilter.engine.layout import Layout
 
@@ -40,16 +41,18 @@ class LastLayer:
         return cls(len(layers) - 1, found) if layers and found else None
 
     @contextmanager
-    def only(self, at: Tensor, layout: Layout) -> Iterator[Layout]:
+    def only(self, at: Tensor, layout: Layout, grain: int) -> Iterator[Layout]:
         """Give a layout with which, within this, the tokens `at` [N] alone are computed (flat indices, in any order).
 
-        What others become is nobody's business.
+        What others become is nobody's business; some are computed to make a multiple of `grain`.
         """
-        _reading["rows"] = torch.unique(at)
+        read = torch.unique(at)
+        extra = recurring.lacking(len(read), grain)
+        _reading["rows"] = _with_others(read, layout.length, extra) if extra else read
         for part in self.parts:
             part.whole.forward = part
         try:
-            yield layout.cut_to(self.number, _reading["rows"])
+            yield layout.cut_to(self.number, read)
         finally:
             for part in self.parts:
                 del part.whole.forward
@@ -66,3 +69,9 @@ class _Part:
         rows = _reading["rows"]
         found = self.forward(hidden.index_select(1, rows))
         return found.new_zeros(1, hidden.shape[1], found.shape[2]).index_copy(1, rows, found)
+
+
+def _with_others(read: Tensor, length: int, count: int) -> Tensor:
+    """Return the tokens `read` [N], in their order, with the first `count` others of a row."""
+    unread = torch.ones(length, dtype=torch.bool, device=read.device).index_fill_(0, read, False)
+    return torch.cat((read, unread.nonzero()[:count, 0])).sort().values
