@@ -208,7 +208,8 @@ class Bench:
     def limits(self) -> dict[str, Any]:
         """What the machine can do, and where a step's time goes, measured in a process of its own."""
         ran = subprocess.run(
-            [sys.executable, "-m", "bench.engine.limits", self.shapes[0], self.options.device],
+            [sys.executable, "-m", "bench.engine.limits", self.shapes[0], self.options.device,
+             *([str(self.data.resolve())] if self.data else [])],
             cwd=ROOT, capture_output=True, text=True, check=True,
         )  # fmt: skip
         found: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])

@@ -1,7 +1,8 @@
 """What the machine can do at most, and where the time of one of Kilter's steps goes.
 
-`python -m bench.engine.limits SHAPE DEVICE` prints it as JSON: the fastest matrix products and copies that were
-seen, and the time of every kind of operation in a step of dpo_long and of dpo_short by torch's profiler.
+`python -m bench.engine.limits SHAPE DEVICE [DATA]` prints it as JSON: the fastest matrix products and copies that were
+seen, and the time of every kind of operation in a step of dpo_long, of dpo_short, and where there is a folder of real
+data of sft_alpaca, by torch's profiler.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,14 +22,19 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import kilter.engine
+from bench.engine import work
 from bench.engine.work import SHAPES
 from kilter.engine.batch import Tree, collate
 from kilter.engine.compiled import compile_layers
 from kilter.engine.optim import adamw, scale_and_clip
 from kilter.engine.scorer import Scorer
+from kilter.engine.template import trees as trees_of
+from kilter.records import Demonstration, Message
 from kilter.training.dpo import dpo
+from kilter.training.sft import sft
 
-PAIRS, RESPONSE = 8, 64
+ROWS, RESPONSE = 8, 64
+STEPS, PACK = 24, 1024
 PROMPTS = {"dpo_long": 192, "dpo_short": 32}
 KINDS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::linear", "mkldnn"),
@@ -70,7 +78,7 @@ def least(call: Callable[[], Any], device: str, times: int = 12) -> float:
     return min(found[2:])
 
 
-def needed(shape: str, tokens: int, scored: int, attended: int) -> dict[str, float]:
+def needed(shape: str, tokens: float, scored: float, attended: float) -> dict[str, float]:
     """Operations that a step of forward and backward cannot do without: 6 a weight and token, as usually counted.
 
     `tokens` go through the layers, `scored` of them through the head, `attended` pairs of query and key are looked at.
@@ -86,65 +94,115 @@ def needed(shape: str, tokens: int, scored: int, attended: int) -> dict[str, flo
     }
 
 
-def profiled(shape: str, device: str, prompt: int, response: int = RESPONSE, steps: int = 4) -> dict[str, Any]:
-    """Seconds of one DPO step, of its parts by kind of operation, and what it cannot do without."""
-    torch.manual_seed(0)
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Steps to profile: their micro-batches, the objective, and what TRL's best setting makes of the same texts.
+
+    `packed` is the length of the rows that TRL packs texts into, None where a text is a row; with `reference` the
+    objective is given log-probs of a reference policy too.
+    """
+
+    batches: list[list[Tree]]
+    loss: Callable[..., Any]
+    reference: bool
+    packed: int | None = None
+
+
+def pairs(prompt: int, vocabulary: int) -> Work:
+    """Preference pairs of one length, as in dpo_long and dpo_short."""
     draw = random.Random(0)
-    model = LlamaForCausalLM(LlamaConfig(**SHAPES[shape], tie_word_embeddings=True, max_position_embeddings=1024))
-    model.to(device)
 
     def some(count: int) -> list[int]:
-        return [draw.randrange(2, SHAPES[shape]["vocab_size"]) for _ in range(count)]
+        return [draw.randrange(2, vocabulary) for _ in range(count)]
 
-    masks = [[True] * response] * 2
-    trees = [
-        Tree(some(prompt), [some(response), some(response)], masks, info={"pairs": [(0, 1)]}) for _ in range(PAIRS)
-    ]  # fmt: skip
-    scorer = Scorer(model, bf16=True)
+    masks = [[True] * RESPONSE] * 2
+    info = {"pairs": [(0, 1)]}
+    trees = [Tree(some(prompt), [some(RESPONSE), some(RESPONSE)], masks, info=info) for _ in range(ROWS)]
+    return Work([trees], dpo, reference=True)
+
+
+def instructions(file: Path, vocabulary: int) -> Work:
+    """Real instructions of their own lengths, as in sft_alpaca."""
+    tokenizer, rows = work.alpaca(file, ROWS * STEPS, vocabulary)
+    records = [
+        Demonstration([Message("user", row["prompt"]), Message("assistant", row["responses"][0])]) for row in rows
+    ]
+    made = [tree for tree in trees_of(tokenizer, records, max_length=PACK) if tree is not None]
+    return Work([made[i : i + ROWS] for i in range(0, len(made), ROWS)], sft, reference=False, packed=PACK)
+
+
+def profiled(shape: str, device: str, job: Work, most: int = 4) -> dict[str, Any]:
+    """Seconds of a step, on average over the batches, of its parts by kind of operation, and what it cannot do without.
+
+    At most so many batches are profiled.
+    """
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**SHAPES[shape], tie_word_embeddings=True, max_position_embeddings=1024))
+    scorer = Scorer(model.to(device), bf16=True)
     compiled = compile_layers(scorer)  # as a run as long as this one would
     optimizer = adamw(model, learning_rate=1e-5, weight_decay=0.0, betas=(0.9, 0.95), epsilon=1e-8)
     parameters = list(model.parameters())
 
-    def forward() -> Any:
-        return scorer(collate(trees).to(torch.device(device)))
-
-    def step() -> None:
-        policy = forward()
-        groups = collate(trees).groups.to(torch.device(device)) if device != "cpu" else collate(trees).groups
-        dpo(policy, policy.with_tokens(policy.tokens.detach()), groups).per_example.sum().backward()
-        scale_and_clip(parameters, torch.tensor(1 / PAIRS, device=device), 1.0)
+    def step(trees: list[Tree]) -> None:
+        batch = collate(trees).to(torch.device(device))
+        policy = scorer(batch)
+        given = (policy.with_tokens(policy.tokens.detach()),) if job.reference else ()
+        job.loss(policy, *given, batch.groups).per_example.sum().backward()
+        scale_and_clip(parameters, torch.tensor(1 / ROWS, device=device), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-    def reference() -> None:
-        with torch.no_grad():
-            forward()
+    def epoch() -> None:
+        for trees in job.batches:
+            step(trees)
 
-    for _ in range(3):
-        step()
-    seconds, reference_seconds = least(step, device, 10), least(reference, device, 6)
+    @torch.no_grad()
+    def reference() -> None:
+        for trees in job.batches:
+            scorer(collate(trees).to(torch.device(device)))
+
+    count = len(job.batches)
+    seconds = least(epoch, device, 12 if count == 1 else 5) / count
+    passed = least(reference, device, 8) / count if job.reference else 0.0
+    profiled = job.batches[:most] if count > 1 else job.batches * most
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
     with profile(activities=activities) as found:
-        for _ in range(steps):
-            step()
+        for trees in profiled:
+            step(trees)
     parts: dict[str, float] = defaultdict(float)
     for event in found.key_averages():
-        spent = event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
-        parts[kind_of(event.key)] += spent / steps / 1e6
-    tokens, scored = PAIRS * (prompt + 2 * response), PAIRS * 2 * response
-    attended = PAIRS * (prompt**2 / 2 + 2 * (prompt * response + response**2 / 2))
-    both = PAIRS * 2 * (prompt + response)  # the prompt stands before each of its responses
+        parts[kind_of(event.key)] += event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
     total = sum(parts.values())
+    ours, theirs = operations(shape, job)
     return {
-        "pairs": PAIRS,
+        "rows": ROWS,
+        "tokens": sum(len(tree) for trees in job.batches for tree in trees) / count,
         "seconds": seconds,
-        "reference_seconds": reference_seconds,
+        "reference_seconds": passed,
         "shares": {name: spent / total for name, spent in sorted(parts.items(), key=lambda x: -x[1])},
         "compiled": compiled,
-        "operations": needed(shape, tokens, scored, int(attended)),
-        "their_operations": sum(needed(shape, both, both, PAIRS * (prompt + response) ** 2).values()),
+        "operations": ours,
+        "their_operations": theirs,
         "parameters": sum(p.numel() for p in parameters),
     }
+
+
+def operations(shape: str, job: Work) -> tuple[dict[str, float], float]:
+    """Return what a step cannot do without, on average over the batches, and the operations of TRL's in all.
+
+    There the prompt stands before each of its responses, every position has logits, and looks at all of its row.
+    """
+    tokens, scored, attended, both, all_pairs = 0, 0, 0.0, 0, 0.0
+    for tree in (tree for trees in job.batches for tree in trees):
+        prompt, lengths = len(tree.prompt), [len(response) for response in tree.responses]
+        tokens += len(tree)
+        scored += sum(sum(mask) for mask in tree.masks)
+        attended += prompt**2 / 2 + sum(prompt * length + length**2 / 2 for length in lengths)
+        both += sum(prompt + length for length in lengths)
+        all_pairs += sum((prompt + length) * (job.packed or prompt + length) for length in lengths)
+    count = len(job.batches)
+    ours = needed(shape, tokens / count, scored / count, attended / count)
+    return ours, sum(needed(shape, both / count, both / count, all_pairs / count).values())
 
 
 def kind_of(name: str) -> str:
@@ -154,13 +212,17 @@ def kind_of(name: str) -> str:
 
 def main() -> None:
     """Print the machine's ceilings and the profile."""
-    shape, device = sys.argv[1:]
+    shape, device, *data = sys.argv[1:]
+    vocabulary = SHAPES[shape]["vocab_size"]
+    jobs = {row: pairs(prompt, vocabulary) for row, prompt in PROMPTS.items()}
+    if data and (file := Path(data[0]) / "instructions" / "alpaca_52k.jsonl").is_file():
+        jobs["sft_alpaca"] = instructions(file, vocabulary)
     assert kilter.engine  # imported first: it settles the allocator before the first tensor
     told = {
         "bf16": products(device, torch.bfloat16),
         "fp32": products(device, torch.float32),
         "bytes": copies(device),
-        "profiles": {row: profiled(shape, device, prompt) for row, prompt in PROMPTS.items()},
+        "profiles": {row: profiled(shape, device, job) for row, job in jobs.items()},
     }
     print(json.dumps(told))
 

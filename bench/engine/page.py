@@ -134,17 +134,19 @@ def notes(found: dict[str, Any]) -> list[str]:
 
 def profile(name: str, step: dict[str, Any], products: float, copies: float, row: dict[str, Any]) -> list[str]:
     """What a step cannot do without, where its time goes, and what an aim that was missed would ask of it."""
-    whole, operations = step["seconds"], step["operations"]
+    whole, passed, operations = step["seconds"], step["reference_seconds"], step["operations"]
     # AdamW in fp32: weight, gradient and two moments are read, all but the gradient written.
     touched = 28.0 * step["parameters"]
     terms = [(term, f"{count / 1e9:,.0f} GFLOP", count / products) for term, count in operations.items()]
     terms.append(("optimizer", f"{touched / 1e6:,.0f} MB", touched / copies))
     least = sum(seconds for _, _, seconds in terms)
+    why = "logits for every position" + (", and the prompt once for each of its responses" if passed else "")
     lines = [
         f"### A step of {name}",
         "",
-        f"{'Compiled' if step['compiled'] else 'Not compiled'}, it takes {whole * 1e3:,.0f} ms at best, a pass of the "
-        f"reference over its pairs {step['reference_seconds'] * 1e3:,.0f}. It cannot do without:",
+        f"{'Compiled' if step['compiled'] else 'Not compiled'}, it takes {whole * 1e3:,.0f} ms at best"
+        + (f", a pass of the reference over its pairs {passed * 1e3:,.0f}" if passed else "")
+        + f". It has {step['tokens']:,.0f} tokens, and cannot do without:",
         "",
         "| term | amount | at the machine's fastest | of the step |",
         "|---|---:|---:|---:|",
@@ -157,15 +159,15 @@ def profile(name: str, step: dict[str, Any], products: float, copies: float, row
         "|---|---:|",
         *(f"| {kind} | {share:.0%} |" for kind, share in step["shares"].items()),
         "",
-        f"TRL's step has {step['their_operations'] / sum(operations.values()):.2f} times the operations: the prompt "
-        "once for each of its responses, and logits for every position. With as many operations a second on both "
-        "sides that would be the ratio.",
+        f"TRL's step has {step['their_operations'] / sum(operations.values()):.2f} times the operations: {why}. "
+        "With as many operations a second on both sides that would be the ratio.",
     ]
     if row.get("target_best") and row["ratio_best"] and row["ratio_best"] < row["target_best"]:
-        aimed = step["pairs"] / (row["ours"] * row["target_best"] / row["ratio_best"])
-        left = aimed - step["reference_seconds"] / EPOCHS
+        units = step["rows"] if row["unit"] == "pairs/s" else step["tokens"]
+        left = units / (row["ours"] * row["target_best"] / row["ratio_best"]) - passed / EPOCHS
         lines[-1] += (
-            f" The aim of {row['target_best']:g} that was missed leaves {left * 1e3:,.0f} ms for the step beside its "
-            f"share of the reference's pass, {least / left:.0%} of what the machine allows."
+            f" The aim of {row['target_best']:g} that was missed leaves {left * 1e3:,.0f} ms for the step"
+            + (" beside its share of the reference's pass" if passed else "")
+            + f", {least / left:.0%} of what the machine allows."
         )
     return lines
