@@ -23,13 +23,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import kilter.engine
 from bench.engine import work
+from bench.engine.ours import demonstrations
+from bench.engine.rows import ALPACA
 from bench.engine.work import SHAPES
 from kilter.engine.batch import Tree, collate
 from kilter.engine.compiled import compile_layers
 from kilter.engine.optim import adamw, scale_and_clip
 from kilter.engine.scorer import Scorer
 from kilter.engine.template import trees as trees_of
-from kilter.records import Demonstration, Message
 from kilter.training.dpo import dpo
 from kilter.training.sft import sft
 
@@ -124,10 +125,7 @@ def pairs(prompt: int, vocabulary: int) -> Work:
 def instructions(file: Path, vocabulary: int) -> Work:
     """Real instructions of their own lengths, as in sft_alpaca."""
     tokenizer, rows = work.alpaca(file, ROWS * STEPS, vocabulary)
-    records = [
-        Demonstration([Message("user", row["prompt"]), Message("assistant", row["responses"][0])]) for row in rows
-    ]
-    made = [tree for tree in trees_of(tokenizer, records, max_length=PACK) if tree is not None]
+    made = [tree for tree in trees_of(tokenizer, demonstrations(rows), max_length=PACK) if tree is not None]
     return Work([made[i : i + ROWS] for i in range(0, len(made), ROWS)], sft, reference=False, packed=PACK)
 
 
@@ -164,10 +162,10 @@ def profiled(shape: str, device: str, job: Work, most: int = 4) -> dict[str, Any
     count = len(job.batches)
     seconds = least(epoch, device, 12 if count == 1 else 5) / count
     passed = least(reference, device, 8) / count if job.reference else 0.0
-    profiled = job.batches[:most] if count > 1 else job.batches * most
+    some = job.batches[:most] if count > 1 else job.batches * most
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
     with profile(activities=activities) as found:
-        for trees in profiled:
+        for trees in some:
             step(trees)
     parts: dict[str, float] = defaultdict(float)
     for event in found.key_averages():
@@ -215,7 +213,7 @@ def main() -> None:
     shape, device, *data = sys.argv[1:]
     vocabulary = SHAPES[shape]["vocab_size"]
     jobs = {row: pairs(prompt, vocabulary) for row, prompt in PROMPTS.items()}
-    if data and (file := Path(data[0]) / "instructions" / "alpaca_52k.jsonl").is_file():
+    if data and (file := Path(data[0]) / ALPACA).is_file():
         jobs["sft_alpaca"] = instructions(file, vocabulary)
     assert kilter.engine  # imported first: it settles the allocator before the first tensor
     told = {

@@ -43,10 +43,7 @@ def reward(job: Job, turns: Turns) -> None:
 
 def sft(job: Job, turns: Turns) -> None:
     """Fine-tune on prompts with a completion for ever; a turn is an epoch."""
-    _train("sft", job, turns, [
-        Demonstration([Message("user", row["prompt"]), Message("assistant", row["responses"][0])])
-        for row in _rows(job)
-    ])  # fmt: skip
+    _train("sft", job, turns, demonstrations(_rows(job)))
 
 
 def grpo(job: Job, turns: Turns) -> None:
@@ -104,6 +101,11 @@ def _clock(job: Job, turns: Turns, count: int) -> None:
     steps = -(-count // job["batch"])
     turns.tell(steps=steps)
     turns.of_steps(steps, job["warm"])
+
+
+def demonstrations(rows: list[dict[str, Any]]) -> list[Record]:
+    """Rows of a prompt with its completion, as what `sft` learns from."""
+    return [Demonstration([Message("user", row["prompt"]), Message("assistant", row["responses"][0])]) for row in rows]
 
 
 def _groups(job: Job) -> list[Record]:

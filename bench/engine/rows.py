@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from bench.engine import work
 
 Setting = dict[str, Any]
+ALPACA = "instructions/alpaca_52k.jsonl"
 EPOCHS = 3  # what a pass of the reference over the data is shared by: the number of epochs that TRL trains by default
 
 
@@ -168,7 +169,7 @@ def table(data: Path | None) -> list[Row]:
             real(hh_pairs, "preferences/hh_helpful_train.jsonl"), start=DPO["start"],
             changes=({"grouped": True}, *DPO["changes"]), tried_on=0.4),
         Row("sft_alpaca", "sft", "SFT, 2,000 Alpaca rows of their own lengths", "tokens/s", 2.2, 1.3,
-            real(alpaca_rows, "instructions/alpaca_52k.jsonl"), start=KEPT,
+            real(alpaca_rows, ALPACA), start=KEPT,
             changes=({"packed": True, "batch": 1}, {"grouped": True}, EAGER, COMPILED), tried_on=0.2),
         Row("reward_long", "reward", "reward model, 8 pairs a step, 192 + 64 + 64 tokens", "pairs/s", 2.0, 1.6,
             partial(made_pairs, 192, 64, 6, "reward"), start=KEPT, changes=DPO["changes"]),

@@ -20,6 +20,7 @@ from transformers.masking_utils import sdpa_mask
 
 from kilter.engine import recurring, varlen, written_out
 from kilter.engine.layout import Call, Layout, Plan
+from kilter.engine.precision import computed_in
 
 NAME = "kilter"
 
@@ -63,7 +64,7 @@ def attention(
 
     if layout.watch is not None:
         layout.watch.append(sliding_window)
-    kind = recurring.computed_in(value.device, value.dtype)  # rotary embeddings leave queries and keys in fp32
+    kind = computed_in(value.device, value.dtype)  # rotary embeddings leave queries and keys in fp32
     parts = [query[0], key[0], value[0]]
     if layout.front is not None or layout.cut is not None:
         layout = layout.at(module.layer_idx)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kilter.engine import recurring
+from kilter.engine.precision import computed_in
 from kilter.engine.tiles import Tiled, suited
 
 # Logits of a chunk, in elements: 4 MB of fp32, which a CPU's cache holds. A GPU wants larger ones.
@@ -76,9 +77,7 @@ def log_probs(
     z = softcap(scale (W h + b)), softcap(z) = c tanh(z / c). hidden [P, H], weight [V, H], bias [V] or None,
     targets [P]. Results are fp32.
     """
-    device = hidden.device.type
-    if torch.is_autocast_enabled(device):
-        hidden = hidden.to(torch.get_autocast_dtype(device))
+    hidden = hidden.to(computed_in(hidden.device, hidden.dtype))
     if softcap is None:
         scale, temperature = scale / temperature, 1.0
     count = len(hidden)

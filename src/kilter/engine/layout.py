@@ -22,6 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kilter.engine.recurring import lacking
+
 # A row joins a call when it is at least this share of the call's longest, or shorter by no more than so many tokens:
 # padding costs arithmetic, a call about 50 µs.
 JOIN, SLACK = 0.75, 32
@@ -290,7 +292,8 @@ def _call(group: list[_Run], total: int, ahead: int, grain: int) -> Call:
     """Return the call of a group; keys are those of `ahead` places before the row and of its `total` tokens."""
     group = sorted(group, key=lambda r: r.start)
     rows = len(group)
-    depth, length = (-(-max(many) // grain) * grain for many in zip(*((r.depth, r.length) for r in group), strict=True))
+    depth, length = max(run.depth for run in group), max(run.length for run in group)
+    depth, length = (count + lacking(count, grain) for count in (depth, length))
     step = np.arange(length)
     lengths = np.array([run.length for run in group])[:, None]
     starts = np.array([run.start for run in group])[:, None]

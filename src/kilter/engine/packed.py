@@ -13,6 +13,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from kilter.engine.precision import computed_in
+
 MOST = 2**31  # bytes of weights: a second copy of them stands beside the model while it samples
 KINDS = (torch.float32, torch.bfloat16)
 
@@ -46,7 +48,7 @@ def _suited(model: nn.Module) -> list[nn.Linear]:
 
 
 def _kind(weight: Tensor) -> torch.dtype:
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else weight.dtype
+    return computed_in(weight.device, weight.dtype)
 
 
 def _packed(module: nn.Linear) -> Callable[[Tensor], Tensor]:

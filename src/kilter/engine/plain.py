@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from kilter.engine.choose import Asked, Ending, Shaping, choose, uniform
+from kilter.engine.precision import computed_in
 from kilter.engine.slots import Slots, attached
 
 # What the log-prob of a token may be off by, in nats and on average over the model's own distribution, for slots to be
@@ -62,9 +63,11 @@ def _try(model: Any) -> str:
         return "its sliding window does not reach the attention function"
     ours, theirs = (torch.stack(x, dim).float().log_softmax(-1) for x, dim in ((found, 1), (ordinary, 0)))
     off = float((theirs.exp() * (ours - theirs).abs()).sum(-1).max())
-    kind = device.type
-    counted = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
-    return "" if off <= ROUNDING.get(counted, 0.2) else f"its log-probs come out different by {off:.2g}"
+    return (
+        ""
+        if off <= ROUNDING.get(computed_in(device, model.dtype), 0.2)
+        else f"its log-probs come out different by {off:.2g}"
+    )
 
 
 def run_plainly(
