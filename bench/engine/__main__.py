@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.engine import page, rows, work
 from bench.engine.measure import ROOT, Measured, WorkerError, alternate, fastest, ratios
+from kilter import allocator
 
 RESULTS = ROOT / "bench" / "results"
 console = Console(stderr=True, highlight=False)
@@ -192,6 +193,7 @@ class Bench:
             ran = subprocess.run(
                 [self.pythons[side], "-m", "bench.engine.memory", side, str(file)],
                 cwd=ROOT, capture_output=True, text=True, check=False,
+                env=os.environ | (allocator.environment(os.environ) if side == "ours" else {}),
             )  # fmt: skip
             if ran.returncode:
                 self.failed = True
@@ -210,10 +212,15 @@ class Bench:
         ran = subprocess.run(
             [sys.executable, "-m", "bench.engine.limits", self.shapes[0], self.options.device,
              *([str(self.data.resolve())] if self.data else [])],
-            cwd=ROOT, capture_output=True, text=True, check=True,
+            cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | allocator.environment(os.environ),
         )  # fmt: skip
         found: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
         return found
+
+
+def malloc() -> str:
+    """The library that stands in for the C library's malloc in our processes and TRL's best."""
+    return allocator.environment(os.environ).get("LD_PRELOAD", allocator.SYSTEM)
 
 
 def finished(found: list[Measured], units: float, default: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:
@@ -230,7 +237,9 @@ def finished(found: list[Measured], units: float, default: dict[str, Any], best:
         "ratio": middle, "ratio_low": low, "ratio_high": high,
         "ratio_best": middle_best, "ratio_best_low": low_best, "ratio_best_high": high_best,
         "ours": rate(ours), "theirs": rate(theirs), "theirs_best": rate(theirs_best),
-        "setting": f"default: {page.named(default) or 'as it comes'}; best: {page.named(best) or 'as it comes'}",
+        "setting": f"default: {page.named(default) or 'as it comes'}; "
+                   f"best: {page.named(best, malloc()) or 'as it comes'}",
+        "allocator": malloc(),
         "n": len(ours),
         "same_tokens": len(set(sums)) == 1 if len(sums) == len(found) else None,
         "seconds": [[round(x, 4) for x in side.seconds] for side in found],

@@ -17,9 +17,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from kilter import allocator
+
 ROOT = Path(__file__).parents[2]
 # What Kilter sets for its user on a CPU (engine/memory.py), as the environment of a process that does not. Written out:
-# to import it would set this process's own environment, and so that of TRL's default.
+# to import it would set this process's own environment, and so that of TRL's default. And the malloc that the command
+# begins with, where it is installed (allocator.py).
 ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(2**27), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "LRU_CACHE_CAPACITY": "256",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
@@ -44,6 +47,8 @@ class Worker:
         environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
         if job["setting"].get("allocator"):
             environment |= ALLOCATOR
+        if side == "ours" or job["setting"].get("allocator"):
+            environment |= allocator.environment(environment)
         if job["device"] == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = ""
         log.parent.mkdir(parents=True, exist_ok=True)

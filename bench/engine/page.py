@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.engine.rows import EPOCHS
+from kilter.allocator import SYSTEM
 
 NAMES = {
-    "allocator": "allocator set",
     "precomputed": "reference precomputed",
     "packed": "packed",
     "compiled": "torch.compile",
@@ -19,9 +19,11 @@ NAMES = {
 }
 
 
-def named(setting: dict[str, Any]) -> str:
-    """A setting of theirs in words."""
+def named(setting: dict[str, Any], malloc: str = SYSTEM) -> str:
+    """A setting of theirs in words; `malloc` is the library that stood in for the C library's, where one did."""
     words = [NAMES[key] for key, value in setting.items() if key in NAMES and value]
+    if setting.get("allocator"):
+        words.insert(0, "allocator set" if malloc == SYSTEM else malloc.removeprefix("lib").split(".")[0])
     if setting.get("checkpointing") is False:
         words.append("checkpointing off")
     if "attention" in setting:
@@ -107,7 +109,7 @@ def settings(found: dict[str, Any]) -> list[str]:
     for row in found["rows"]:
         if row.get("tried"):
             tried = "; ".join(
-                f"{named(each['setting']) or 'as it comes'}: "
+                f"{named(each['setting'], row.get('allocator', SYSTEM)) or 'as it comes'}: "
                 + (f"{each['seconds']:.2f} s" if each["seconds"] is not None else f"failed ({each['failed']})")
                 for each in row["tried"]
             )

@@ -6,13 +6,14 @@ import importlib.util
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from kilter import hub
+from kilter import allocator, hub
 from kilter.cli.verbs import emit, verb
 
 GIB = 2**30
@@ -51,6 +52,7 @@ def look() -> dict[str, Any]:
             "accelerator": torch.cuda.is_bf16_supported() if torch.cuda.is_available() else None,
             "processor": _processor_has_bf16(),
         },
+        "allocator": allocator.in_use(),
         "disk_free_bytes": shutil.disk_usage(".").free,
         "cache": {"path": str(cache), "writable": _writable(cache)},
         "offline": hub.forbidden(),
@@ -76,6 +78,8 @@ def allows(found: dict[str, Any]) -> list[str]:
         said.append(
             "No accelerator was found: training runs on the processor, which suits models below 0.2 B parameters."
         )
+        if found["allocator"] == allocator.SYSTEM and sys.platform.startswith("linux"):
+            said.append("jemalloc would make training here faster, in less memory: apt install libjemalloc2.")
     elif found["bf16"]["accelerator"] is False:
         said.append("The accelerator has no bf16: train with fp32.")
     if not found["cache"]["writable"]:
@@ -108,6 +112,7 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("memory", f"{(found['memory_bytes'] or 0) / GIB:.1f} GiB"),
         ("accelerator", ", ".join(gpus or found["accelerators"]) or "none"),
         ("bf16", f"processor: {yes[bf16['processor']]}, accelerator: {yes[bf16['accelerator']]}"),
+        ("allocator", found["allocator"]),
         ("disk", f"{found['disk_free_bytes'] / GIB:.1f} GiB free here"),
         ("cache", f"{found['cache']['path']} ({'writable' if found['cache']['writable'] else 'not writable'})"),
         ("extras", ", ".join(f"{name}: {yes[there]}" for name, there in found["extras"].items())),

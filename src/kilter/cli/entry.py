@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import sys
 import traceback
+from pathlib import Path
 
+from kilter import allocator
 from kilter.cli.verbs import Interrupted
 from kilter.errors import KilterError
+
+PROGRAMS = ("kilter", "__main__")  # the script, and python -m
+# Verbs that take longer than it takes to begin again; the doctor says what they find.
+COMPUTING = {"run", "quickstart", "league", "data", "train", "eval", "pretrain", "sample", "chat", "score", "doctor"}
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line (`sys.argv` where no arguments are given) and exit with its code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None and Path(sys.argv[0]).stem in PROGRAMS and COMPUTING.intersection(words[:2]):
+        allocator.begin_again()
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"] or ["--help"]
     try:

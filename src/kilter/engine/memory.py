@@ -38,17 +38,39 @@ def keep_freed() -> bool:
 
 
 def give_back_freed() -> bool:
-    """Let glibc give freed tensors back from now on, and those that it kept at once. False: not glibc.
+    """Let malloc give freed tensors back from now on, and those that it kept at once. False: not glibc, nor jemalloc.
 
     For a run that is short of memory rather than of time: where weights come and go, what is kept grows to three times
     what is used.
     """
+    if jemalloc := _jemalloc():
+        return _purge(jemalloc)
     glibc = _glibc()
     if glibc is None:
         return False
     done = glibc.mallopt(MMAP_THRESHOLD, 2**20) and glibc.mallopt(TRIM_THRESHOLD, 2**17)
     glibc.malloc_trim(0)
     return bool(done)
+
+
+def _purge(jemalloc: Any) -> bool:
+    """Let each of jemalloc's arenas, and those that are still to come, keep nothing that was freed."""
+    many, size, none = ctypes.c_uint(), ctypes.c_size_t(ctypes.sizeof(ctypes.c_uint)), ctypes.c_ssize_t(0)
+    jemalloc.mallctl(b"arenas.narenas", ctypes.byref(many), ctypes.byref(size), None, ctypes.c_size_t(0))
+    done = [
+        jemalloc.mallctl(name, None, None, ctypes.byref(none), ctypes.c_size_t(ctypes.sizeof(none)))
+        for name in (b"arenas.dirty_decay_ms", *(b"arena.%d.dirty_decay_ms" % i for i in range(many.value)))
+    ]
+    return done[0] == 0  # of an arena that nobody has used yet it says that there is none
+
+
+def _jemalloc() -> Any | None:
+    """Return the process itself where its malloc is jemalloc's (see allocator.py)."""
+    try:
+        own = ctypes.CDLL(None)
+        return own if own.mallctl else None
+    except (OSError, TypeError, AttributeError):
+        return None
 
 
 def _glibc() -> Any | None:
