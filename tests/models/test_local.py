@@ -1,9 +1,11 @@
 """Asking a checkpoint on this machine: what is asked together, and what is answered."""
 
 import asyncio
+import gc
 import math
 import threading
 import time
+import weakref
 
 import pytest
 import torch
@@ -222,3 +224,21 @@ def test_a_failure_of_the_work_reaches_all_who_wait():
         return await asyncio.gather(*(gatherer.ask(i) for i in range(3)), return_exceptions=True)
 
     assert [type(error) for error in asyncio.run(main())] == [ZeroDivisionError] * 3
+
+
+def test_a_model_that_nobody_has_is_gone_with_its_thread(tiny_model):
+    model = Local(str(tiny_model), device="cpu")
+    asyncio.run(model.ask(QUESTIONS[0], WARM))
+    asyncio.run(model.score(QUESTIONS[0], "4"))
+    weights, before = weakref.ref(model.model), threading.active_count()
+    gc.disable()  # nobody looks for rings of references
+    try:
+        del model
+        assert weights() is None
+    finally:
+        gc.enable()
+    for _ in range(500):
+        if threading.active_count() < before:
+            break
+        time.sleep(0.01)
+    assert threading.active_count() < before

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from inspect import ismethod
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -49,11 +51,13 @@ Work = Callable[[Sequence[Request[Any]], Callable[[], None]], None]
 class Gatherer:
     """Gives `work(requests, check)` what was asked, in one thread; `check()` raises Cancelled when it was all in vain.
 
-    `work` has to settle every request. It may be used from several event loops, one after the other or at once.
+    `work` has to settle every request. It may be used from several event loops, one after the other or at once. The
+    method of an object does not keep that alive: a model that nobody has any more is gone at once, with its weights and
+    this thread, and not when Python next looks for rings of references, which may be gigabytes later.
     """
 
     def __init__(self, work: Work, name: str) -> None:
-        self._work = work
+        self._work: Callable[[], Work | None] = weakref.WeakMethod(work) if ismethod(work) else lambda: work
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._queues: dict[asyncio.AbstractEventLoop, list[Request[Any]]] = {}
         self._serving: set[asyncio.Task[None]] = set()
@@ -75,6 +79,8 @@ class Gatherer:
         """Work off `queue` until nobody asks any more."""
         loop = asyncio.get_running_loop()
         cancelled = threading.Event()
+        do = self._work()
+        assert do is not None  # whoever asks holds the object
         batch: list[Request[Any]] = []
 
         def check() -> None:
@@ -84,7 +90,7 @@ class Gatherer:
         def work() -> None:
             try:
                 check()
-                self._work(batch, check)
+                do(batch, check)
             except Cancelled:
                 pass
 
