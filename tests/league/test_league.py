@@ -9,7 +9,7 @@ import pytest
 from kilter import registry
 from kilter.cli import main
 from kilter.errors import KilterError
-from kilter.league import league, table
+from kilter.league import league, page, table
 from kilter.league.measure import Found, divergences
 from kilter.league.run import Outcome
 from kilter.league.settings import chosen, options_for, read, trains_a_policy, unlisted
@@ -143,6 +143,20 @@ def test_a_row_is_better_only_where_the_interval_of_its_gain_leaves_out_zero(tmp
     assert lines[2].startswith("| `up` | 0.80 ±")
     assert "| `down` |" in lines[5]
     assert "↓" in lines[5]
+
+
+@pytest.mark.parametrize(
+    ("gain", "kl", "said"),
+    [
+        ((0.02, -0.01, 0.05), 2.0, "gained, but by less than these seeds can tell"),
+        ((-0.02, -0.05, 0.01), 2.0, "what it gained in one place it lost in another"),
+        ((-0.2, -0.3, -0.1), 2.0, "lost what that knew"),
+        ((-0.02, -0.05, 0.01), 0.1, "hardly moved"),
+    ],
+)
+def test_the_likely_reason_fits_the_numbers(gain, kl, said):
+    row = {"gain": dict(zip(("value", "low", "high"), gain, strict=True)), "kl": {"value": kl}, "steps": 20}
+    assert said in page._reason(row)
 
 
 def test_the_readme_s_table_is_the_league_s(tmp_path):

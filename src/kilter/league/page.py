@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import escape
 
+from kilter import allocator
 from kilter.files import make_folder, write_json, write_text
 from kilter.league import table
 from kilter.league.run import BEGINNING, Outcome
@@ -43,6 +44,7 @@ def text(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome], setting
     spent = sum(float(o.cost.get("core_seconds") or 0) for o in outcomes)
     start = resolve(settings.start.recipe, settings.start.set)
     own = machine()
+    malloc = "" if allocator.in_use() == allocator.SYSTEM else f" with {allocator.in_use()}"
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         command=command,
         ran=sum(row["row"] != BEGINNING for row in rows),
@@ -51,7 +53,7 @@ def text(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome], setting
         behind=[_behind(row) for row in rows if row.get("verdict") in (table.SAME, table.WORSE)],
         seeds=sorted({o.seed for o in outcomes}),
         hours=f"{spent / 3600:.1f}",
-        machine=f"{own['processor']}, {own['cores']} cores",
+        machine=f"{own['processor']}, {own['cores']} cores{malloc}",
         table=table.markdown(rows),
         demonstrations=start.stages[settings.start.demonstrations].options.get("n", 0),
         data=settings.data,
@@ -75,6 +77,8 @@ def _reason(row: Mapping[str, Any]) -> str:
     moved, steps = row["kl"]["value"], row["steps"]
     if moved < 0.5:
         return f"it hardly moved: {moved:.2f} nats a response away from its start after {steps:.0f} steps."
+    if row["gain"]["low"] <= 0 < row["gain"]["value"]:
+        return f"it moved ({moved:.1f} nats a response) and gained, but by less than these seeds can tell."
     if row["gain"]["low"] <= 0 <= row["gain"]["high"]:
         return f"it moved ({moved:.1f} nats a response), but what it gained in one place it lost in another."
     return f"it moved {moved:.1f} nats a response away from its start, and lost what that knew."
