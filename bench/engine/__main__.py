@@ -220,7 +220,7 @@ class Bench:
 
 def malloc() -> str:
     """The library that stands in for the C library's malloc in our processes and TRL's best."""
-    return allocator.environment(os.environ).get("LD_PRELOAD", allocator.SYSTEM)
+    return allocator.in_use(os.environ | allocator.environment(os.environ))
 
 
 def finished(found: list[Measured], units: float, default: dict[str, Any], best: dict[str, Any]) -> dict[str, Any]:

@@ -31,13 +31,12 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
     are there then, and it has its own), or on a system other than Linux.
     """
     library = given.get("KILTER_ALLOCATOR") or JEMALLOC
-    before = given.get("LD_PRELOAD", "")
-    settled = library == SYSTEM or library in before or any(name in before for name in OTHERS)
+    settled = library == SYSTEM or in_use(given) != SYSTEM
     if settled or not sys.platform.startswith("linux") or any(Path(file).exists() for file in ACCELERATORS):
         return {}
     if not _installed(library):
         return {}
-    found = {"LD_PRELOAD": f"{library} {before}".strip()}
+    found = {"LD_PRELOAD": f"{library} {given.get('LD_PRELOAD', '')}".strip()}
     return found if "MALLOC_CONF" in given or library != JEMALLOC else found | {"MALLOC_CONF": SETTINGS}
 
 
@@ -47,12 +46,11 @@ def begin_again() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | more)
 
 
-def in_use() -> str:
-    """Return the library whose malloc this process has, as far as its environment tells."""
-    preloaded = os.environ.get("LD_PRELOAD", "").replace(":", " ").split()
-    wanted = os.environ.get("KILTER_ALLOCATOR") or JEMALLOC
-    chosen = [Path(file).name for file in preloaded if wanted in file or any(name in file for name in OTHERS)]
-    return chosen[0] if chosen else SYSTEM
+def in_use(given: Mapping[str, str]) -> str:
+    """Return the library whose malloc a process with the environment `given` has, as far as that tells."""
+    names = {given.get("KILTER_ALLOCATOR") or JEMALLOC, *OTHERS} - {SYSTEM}
+    preloaded = given.get("LD_PRELOAD", "").replace(":", " ").split()
+    return next((Path(file).name for file in preloaded if any(name in file for name in names)), SYSTEM)
 
 
 def _installed(library: str) -> bool:

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from kilter.cli import ask, catalogue, doctor, generated, league, recipes, score
+from kilter.cli.verbs import verb_of
 
 GENERATED = ("data", "train", "eval", "pretrain")
 
 
 def command(words: list[str]) -> Any:
     """Return the click command for this command line. The methods are looked up only if a verb of theirs is called."""
-    called = next((word for word in words if not word.startswith("-")), "")
+    called = verb_of(words)
     rest = words[words.index(called) + 1 :] if called else []
     app = typer.Typer(
         name="kilter",

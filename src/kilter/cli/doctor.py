@@ -52,7 +52,7 @@ def look() -> dict[str, Any]:
             "accelerator": torch.cuda.is_bf16_supported() if torch.cuda.is_available() else None,
             "processor": _processor_has_bf16(),
         },
-        "allocator": allocator.in_use(),
+        "allocator": allocator.in_use(os.environ),
         "disk_free_bytes": shutil.disk_usage(".").free,
         "cache": {"path": str(cache), "writable": _writable(cache)},
         "offline": hub.forbidden(),

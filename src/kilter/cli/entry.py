@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 from kilter import allocator
-from kilter.cli.verbs import Interrupted
+from kilter.cli.verbs import Interrupted, verb_of
 from kilter.errors import KilterError
 
 PROGRAMS = ("kilter", "__main__")  # the script, and python -m
@@ -21,7 +21,7 @@ COMPUTING = {"run", "quickstart", "league", "data", "train", "eval", "pretrain",
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line (`sys.argv` where no arguments are given) and exit with its code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None and Path(sys.argv[0]).stem in PROGRAMS and COMPUTING.intersection(words[:2]):
+    if arguments is None and Path(sys.argv[0]).stem in PROGRAMS and verb_of(words) in COMPUTING:
         allocator.begin_again()
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"] or ["--help"]

@@ -16,6 +16,11 @@ class Interrupted(Exception):
     """Ctrl-C within a verb; the message says how to go on. (Typer would make of it an exit without a word.)"""
 
 
+def verb_of(words: list[str]) -> str:
+    """Return the verb that a command line calls, empty where it calls none."""
+    return next((word for word in words if not word.startswith("-")), "")
+
+
 def verb(
     app: Any, name: str, *, panel: str, examples: list[str], resumes: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -63,11 +63,8 @@ def _try(model: Any) -> str:
         return "its sliding window does not reach the attention function"
     ours, theirs = (torch.stack(x, dim).float().log_softmax(-1) for x, dim in ((found, 1), (ordinary, 0)))
     off = float((theirs.exp() * (ours - theirs).abs()).sum(-1).max())
-    return (
-        ""
-        if off <= ROUNDING.get(computed_in(device, model.dtype), 0.2)
-        else f"its log-probs come out different by {off:.2g}"
-    )
+    counted = computed_in(device, model.dtype)
+    return "" if off <= ROUNDING.get(counted, 0.2) else f"its log-probs come out different by {off:.2g}"
 
 
 def run_plainly(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def text(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome], setting
     spent = sum(float(o.cost.get("core_seconds") or 0) for o in outcomes)
     start = resolve(settings.start.recipe, settings.start.set)
     own = machine()
-    malloc = "" if allocator.in_use() == allocator.SYSTEM else f" with {allocator.in_use()}"
+    malloc = allocator.in_use(os.environ)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         command=command,
         ran=sum(row["row"] != BEGINNING for row in rows),
@@ -53,7 +54,7 @@ def text(rows: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome], setting
         behind=[_behind(row) for row in rows if row.get("verdict") in (table.SAME, table.WORSE)],
         seeds=sorted({o.seed for o in outcomes}),
         hours=f"{spent / 3600:.1f}",
-        machine=f"{own['processor']}, {own['cores']} cores{malloc}",
+        machine=f"{own['processor']}, {own['cores']} cores" + (f" with {malloc}" if malloc != allocator.SYSTEM else ""),
         table=table.markdown(rows),
         demonstrations=start.stages[settings.start.demonstrations].options.get("n", 0),
         data=settings.data,
