@@ -2,7 +2,7 @@
 
 `python -m bench.engine.limits SHAPE DEVICE [DATA]` prints it as JSON: the fastest matrix products and copies that were
 seen, and the time of every kind of operation in a step of dpo_long, of dpo_short, and where there is a folder of real
-data of sft_alpaca, by torch's profiler.
+data of sft_alpaca, and in the samples of sample_ragged, by torch's profiler.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import kilter.engine
 from bench.engine import work
 from bench.engine.ours import demonstrations
-from bench.engine.rows import ALPACA
+from bench.engine.rows import ALPACA, ragged
 from bench.engine.work import SHAPES
 from kilter.engine.batch import Tree, collate
 from kilter.engine.compiled import compile_layers
 from kilter.engine.optim import adamw, scale_and_clip
+from kilter.engine.sampler import sample
 from kilter.engine.scorer import Scorer
 from kilter.engine.template import trees as trees_of
 from kilter.training.dpo import dpo
@@ -39,6 +40,7 @@ STEPS, PACK = 24, 1024
 PROMPTS = {"dpo_long": 192, "dpo_short": 32}
 KINDS = {
     "matrix products": ("aten::mm", "aten::addmm", "aten::linear", "mkldnn"),
+    "choice of tokens": ("aten::cumsum", "aten::sort", "aten::searchsorted", "aten::argmax"),
     "attention": ("aten::bmm", "aten::baddbmm", "aten::_softmax", "WrittenOut", "flash", "efficient", "varlen"),
     "head's softmax": ("aten::_log_softmax", "aten::exp", "_Head"),
     "gathers and copies": ("index", "gather", "scatter", "aten::cat", "aten::copy_", "aten::_to_copy", "aten::clone"),
@@ -85,14 +87,20 @@ def needed(shape: str, tokens: float, scored: float, attended: float) -> dict[st
     `tokens` go through the layers, `scored` of them through the head, `attended` pairs of query and key are looked at.
     """
     size = SHAPES[shape]
-    hidden, inner, layers = size["hidden_size"], size["intermediate_size"], size["num_hidden_layers"]
-    shared = size["num_key_value_heads"] / size["num_attention_heads"]
-    weights = layers * (hidden * hidden * (2 + 2 * shared) + 3 * hidden * inner)
+    hidden, layers = size["hidden_size"], size["num_hidden_layers"]
     return {
-        "layers": 6 * weights * tokens,
+        "layers": 6 * weights(shape) * tokens,
         "head": 6 * size["vocab_size"] * hidden * scored,
         "attention": 12 * hidden * layers * attended,
     }
+
+
+def weights(shape: str) -> float:
+    """Weights of all layers' matrices."""
+    size = SHAPES[shape]
+    hidden, inner = size["hidden_size"], size["intermediate_size"]
+    shared = size["num_key_value_heads"] / size["num_attention_heads"]
+    return size["num_hidden_layers"] * (hidden * hidden * (2 + 2 * shared) + 3 * hidden * inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +142,8 @@ def profiled(shape: str, device: str, job: Work, most: int = 4) -> dict[str, Any
 
     At most so many batches are profiled.
     """
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(**SHAPES[shape], tie_word_embeddings=True, max_position_embeddings=1024))
-    scorer = Scorer(model.to(device), bf16=True)
+    model = made(shape, device)
+    scorer = Scorer(model, bf16=True)
     compiled = compile_layers(scorer)  # as a run as long as this one would
     optimizer = adamw(model, learning_rate=1e-5, weight_decay=0.0, betas=(0.9, 0.95), epsilon=1e-8)
     parameters = list(model.parameters())
@@ -163,26 +170,70 @@ def profiled(shape: str, device: str, job: Work, most: int = 4) -> dict[str, Any
     seconds = least(epoch, device, 12 if count == 1 else 5) / count
     passed = least(reference, device, 8) / count if job.reference else 0.0
     some = job.batches[:most] if count > 1 else job.batches * most
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
-    with profile(activities=activities) as found:
+
+    def all_of_them() -> None:
         for trees in some:
             step(trees)
-    parts: dict[str, float] = defaultdict(float)
-    for event in found.key_averages():
-        parts[kind_of(event.key)] += event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
-    total = sum(parts.values())
+
     ours, theirs = operations(shape, job)
     return {
         "rows": ROWS,
         "tokens": sum(len(tree) for trees in job.batches for tree in trees) / count,
         "seconds": seconds,
         "reference_seconds": passed,
-        "shares": {name: spent / total for name, spent in sorted(parts.items(), key=lambda x: -x[1])},
+        "shares": shares(all_of_them, device),
         "compiled": compiled,
         "operations": ours,
         "their_operations": theirs,
         "parameters": sum(p.numel() for p in parameters),
     }
+
+
+def sampled(shape: str, device: str) -> dict[str, Any]:
+    """Seconds of the samples of sample_ragged, of their parts by kind of operation, and what they cannot do without.
+
+    TRL's side is `generate`: prompts padded to the longest, all rows kept until the longest has ended.
+    """
+    size = SHAPES[shape]
+    model = made(shape, device).eval()
+    prompts, limits = ragged(size["vocab_size"])
+
+    def once() -> None:
+        sample(model, prompts, max_tokens=limits)
+
+    lengths = [len(prompt) for prompt in prompts]
+    head, rows = size["vocab_size"] * size["hidden_size"], len(prompts)
+    kept = size["num_hidden_layers"] * size["hidden_size"] * size["num_key_value_heads"] / size["num_attention_heads"]
+    seen = sum(sum(range(length, length + limit)) for length, limit in zip(lengths, limits, strict=True))
+    grown = rows * (max(lengths) + max(limits))
+    return {
+        "tokens": sum(limits),
+        "seconds": least(once, device, 6),
+        "shares": shares(once, device),
+        "prompts": 2 * weights(shape) * sum(lengths),
+        "steps": 2 * (weights(shape) + head) * sum(limits),
+        "cache": 2 * 4 * kept * seen,
+        "their_operations": 2 * weights(shape) * grown + 2 * head * rows * max(limits),
+    }
+
+
+def made(shape: str, device: str) -> Any:
+    """A Llama of the given shape with random weights in fp32."""
+    torch.manual_seed(0)
+    config = LlamaConfig(**SHAPES[shape], tie_word_embeddings=True, max_position_embeddings=1024)
+    return LlamaForCausalLM(config).to(device)
+
+
+def shares(call: Callable[[], Any], device: str) -> dict[str, float]:
+    """Of the time of a call, what each kind of operation takes, by torch's profiler; the largest first."""
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
+    with profile(activities=activities) as found:
+        call()
+    parts: dict[str, float] = defaultdict(float)
+    for event in found.key_averages():
+        parts[kind_of(event.key)] += event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
+    total = sum(parts.values())
+    return {name: spent / total for name, spent in sorted(parts.items(), key=lambda x: -x[1])}
 
 
 def operations(shape: str, job: Work) -> tuple[dict[str, float], float]:
@@ -221,6 +272,7 @@ def main() -> None:
         "fp32": products(device, torch.float32),
         "bytes": copies(device),
         "profiles": {row: profiled(shape, device, job) for row, job in jobs.items()},
+        "sampling": sampled(shape, device),
     }
     print(json.dumps(told))
 

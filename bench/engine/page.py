@@ -131,7 +131,7 @@ def notes(found: dict[str, Any]) -> list[str]:
     rows = {row["name"]: row for row in found["rows"]}
     for name, step in limits["profiles"].items():
         lines += ["", *profile(name, step, limits["bf16"], limits["bytes"], rows.get(name, {}))]
-    return lines
+    return [*lines, "", *sampling(limits["sampling"], limits["fp32"], limits["bytes"], rows.get("sample_ragged", {}))]
 
 
 def profile(name: str, step: dict[str, Any], products: float, copies: float, row: dict[str, Any]) -> list[str]:
@@ -141,7 +141,7 @@ def profile(name: str, step: dict[str, Any], products: float, copies: float, row
     touched = 28.0 * step["parameters"]
     terms = [(term, f"{count / 1e9:,.0f} GFLOP", count / products) for term, count in operations.items()]
     terms.append(("optimizer", f"{touched / 1e6:,.0f} MB", touched / copies))
-    least = sum(seconds for _, _, seconds in terms)
+    least, tables = allowed("step", terms, whole, step["shares"])
     why = "logits for every position" + (", and the prompt once for each of its responses" if passed else "")
     lines = [
         f"### A step of {name}",
@@ -150,16 +150,7 @@ def profile(name: str, step: dict[str, Any], products: float, copies: float, row
         + (f", a pass of the reference over its pairs {passed * 1e3:,.0f}" if passed else "")
         + f". It has {step['tokens']:,.0f} tokens, and cannot do without:",
         "",
-        "| term | amount | at the machine's fastest | of the step |",
-        "|---|---:|---:|---:|",
-        *(f"| {term} | {amount} | {took * 1e3:,.0f} ms | {took / whole:.0%} |" for term, amount, took in terms),
-        "",
-        f"Together {least * 1e3:,.0f} ms: the step runs at {least / whole:.0%} of what the machine allows. Where the "
-        "time goes, by torch's profiler:",
-        "",
-        "| kind of operation | share |",
-        "|---|---:|",
-        *(f"| {kind} | {share:.0%} |" for kind, share in step["shares"].items()),
+        *tables,
         "",
         f"TRL's step has {step['their_operations'] / sum(operations.values()):.2f} times the operations: {why}. "
         "With as many operations a second on both sides that would be the ratio.",
@@ -173,3 +164,51 @@ def profile(name: str, step: dict[str, Any], products: float, copies: float, row
             + f", {least / left:.0%} of what the machine allows."
         )
     return lines
+
+
+def sampling(call: dict[str, Any], products: float, copies: float, row: dict[str, Any]) -> list[str]:
+    """What the samples of sample_ragged cannot do without, where their time goes, and what a missed aim would ask."""
+    whole, operations = call["seconds"], call["prompts"] + call["steps"]
+    terms = [
+        ("prompts", f"{call['prompts'] / 1e9:,.0f} GFLOP", call["prompts"] / products),
+        ("tokens", f"{call['steps'] / 1e9:,.0f} GFLOP", call["steps"] / products),
+        ("keys and values", f"{call['cache'] / 1e9:,.1f} GB", call["cache"] / copies),
+    ]
+    least, tables = allowed("call", terms, whole, call["shares"])
+    lines = [
+        "### The samples of sample_ragged",
+        "",
+        f"They take {whole:,.2f} s at best, for {call['tokens']:,.0f} tokens, and cannot do without:",
+        "",
+        *tables,
+        "",
+        f"`generate` has {call['their_operations'] / operations:.2f} times the operations: it fills prompts up to the "
+        "longest, and goes on with all until the longest has ended. With as many operations a second on both sides "
+        "that would be the ratio, were there no keys and values to read.",
+    ]
+    if row.get("target_best") and row["ratio_best"] and row["ratio_best"] < row["target_best"]:
+        left = call["tokens"] / (row["ours"] * row["target_best"] / row["ratio_best"])
+        lines[-1] += (
+            f" The aim of {row['target_best']:g} that was missed leaves {left:,.2f} s, "
+            f"{least / left:.0%} of what the machine allows."
+        )
+    return lines
+
+
+def allowed(
+    what: str, terms: list[tuple[str, str, float]], whole: float, shares: dict[str, float]
+) -> tuple[float, list[str]]:
+    """Return the seconds of `terms` together, and the tables of them and of the shares of kinds of operation."""
+    least = sum(seconds for _, _, seconds in terms)
+    return least, [
+        f"| term | amount | at the machine's fastest | of the {what} |",
+        "|---|---:|---:|---:|",
+        *(f"| {term} | {amount} | {took * 1e3:,.0f} ms | {took / whole:.0%} |" for term, amount, took in terms),
+        "",
+        f"Together {least * 1e3:,.0f} ms: the {what} runs at {least / whole:.0%} of what the machine allows. Where the "
+        "time goes, by torch's profiler:",
+        "",
+        "| kind of operation | share |",
+        "|---|---:|",
+        *(f"| {kind} | {share:.0%} |" for kind, share in shares.items()),
+    ]

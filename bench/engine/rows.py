@@ -101,10 +101,14 @@ def sampled_groups(shape: str, folder: Path, share: float) -> Prepared:
 
 def sampled_ragged(shape: str, folder: Path, share: float) -> Prepared:
     """64 prompts of 32 to 192 tokens, one sample of 4 to 128 tokens each; the unit is a token."""
+    return sampled(folder, "ragged", *ragged(words(folder, shape), max(16, round(64 * share))), samples=1)
+
+
+def ragged(vocabulary: int, count: int = 64) -> tuple[list[list[int]], list[int]]:
+    """Prompts of 32 to 192 random tokens, and how many tokens are sampled behind each, 4 to 128."""
     draw = random.Random(1)
-    count = max(16, round(64 * share))
-    prompts = ids(words(folder, shape), [draw.randint(32, 192) for _ in range(count)])
-    return sampled(folder, "ragged", prompts, [draw.randint(4, 128) for _ in range(count)], samples=1)
+    prompts = ids(vocabulary, [draw.randint(32, 192) for _ in range(count)])
+    return prompts, [draw.randint(4, 128) for _ in range(count)]
 
 
 def sampled(folder: Path, name: str, prompts: list[list[int]], limits: list[int], samples: int) -> Prepared:

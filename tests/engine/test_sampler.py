@@ -20,6 +20,12 @@ def llama():
     return make("llama")
 
 
+@pytest.fixture
+def narrow_banks(monkeypatch):
+    """Two slots a bank, so that a few prompts stand in several."""
+    monkeypatch.setattr("kilter.engine.slots.BANK", 2)
+
+
 def generated(model, prompt, tokens):
     """Return transformers' own greedy completion of one prompt, without a batch around it, and its log-probs."""
     out = model.generate(
@@ -82,7 +88,7 @@ def test_greedy_of_a_peft_model_is_generate(llama):
 
 
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *SINKS])
-def test_samples_that_share_a_prompt_see_what_a_single_one_sees(name):
+def test_samples_that_share_a_prompt_see_what_a_single_one_sees(name, narrow_banks):
     model = make(name)
     alone = sample(model, PROMPTS, max_tokens=14, temperature=0.0, stop_ids={2})
     shared = sample(model, PROMPTS, n=3, max_tokens=14, temperature=0.0, stop_ids={2}, batch_size=7)
@@ -93,7 +99,7 @@ def test_samples_that_share_a_prompt_see_what_a_single_one_sees(name):
 
 
 @pytest.mark.parametrize("kind", ["PromptTuningConfig", "PrefixTuningConfig"])
-def test_samples_that_share_a_prompt_stand_behind_virtual_tokens(kind):
+def test_samples_that_share_a_prompt_stand_behind_virtual_tokens(kind, narrow_banks):
     import peft
 
     torch.manual_seed(0)
@@ -102,6 +108,22 @@ def test_samples_that_share_a_prompt_stand_behind_virtual_tokens(kind):
     alone = sample(model, PROMPTS, max_tokens=10, temperature=0.0)
     shared = sample(model, PROMPTS, n=2, max_tokens=10, temperature=0.0, batch_size=5)
     assert [[row[0].tokens] * 2 for row in alone] == [[each.tokens for each in row] for row in shared]
+
+
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *SINKS])
+def test_what_is_sampled_does_not_depend_on_the_banks(name, monkeypatch):
+    model = make(name)
+    prompts = [[5 + i % 7] * length for i, length in enumerate((70, 3, 41, 1, 8, 66, 2, 30))]
+    limits = [3, 40, 9, 50, 12, 30, 35, 5]
+    found = []
+    for size in (1, 2, 64):  # of 5 slots at a time, which others take in the middle of a bank
+        monkeypatch.setattr("kilter.engine.slots.BANK", size)
+        found.append(sample(model, prompts, max_tokens=limits, batch_size=5, stop_ids={2}))
+    for several in zip(*found, strict=True):
+        [first], *others = several
+        for [other] in others:
+            assert other.tokens == first.tokens
+            assert other.logprobs == pytest.approx(first.logprobs, abs=2e-5)
 
 
 @pytest.mark.parametrize("shaping", [{}, {"temperature": 0.7, "top_p": 0.8}, {"top_k": 5}, {"min_p": 0.1}])

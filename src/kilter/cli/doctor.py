@@ -78,7 +78,8 @@ def allows(found: dict[str, Any]) -> list[str]:
         said.append(
             "No accelerator was found: training runs on the processor, which suits models below 0.2 B parameters."
         )
-        if found["allocator"] == allocator.SYSTEM and sys.platform.startswith("linux"):
+        chosen = os.environ.get("KILTER_ALLOCATOR") == allocator.SYSTEM
+        if found["allocator"] == allocator.SYSTEM and not chosen and sys.platform.startswith("linux"):
             said.append("jemalloc would make training here faster, in less memory: apt install libjemalloc2.")
     elif found["bf16"]["accelerator"] is False:
         said.append("The accelerator has no bf16: train with fp32.")

@@ -46,7 +46,7 @@ def _try(model: Any) -> str:
     try:
         with attached(model) as plain:
             slots = Slots(model, 2)
-            slots.fit(7)
+            slots.fit([7, 4])
             slots.place(slots.prefill(plain, prompts), [0, 1], [0, 1])
             found = []
             for step in range(2):

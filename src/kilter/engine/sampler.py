@@ -195,7 +195,7 @@ class _Table:
         if (shelf := self.slots.shelf) is not None:
             shelf.seat(rows.tolist(), [asked.of if len(asked.prompt) > 1 else None for asked in seated])
             return
-        self.slots.fit(int(self.length.max()) + 1)
+        self.slots.fit((self.length + 1).tolist())
         placing: dict[int, tuple[Prefix, list[int], list[int]]] = {}
         for row, asked in zip(rows.tolist(), seated, strict=True):
             if asked.of in self.read:
@@ -231,7 +231,7 @@ class _Table:
     def advance(self, shaping: Shaping) -> np.ndarray:
         """Sample one token for every slot; return the tokens [rows], those of empty slots among them."""
         shelf = self.slots.shelf
-        self.slots.fit(int((self.length - (0 if shelf is None else shelf.counts)).max()) + 1)
+        self.slots.fit((self.length + 1 - (0 if shelf is None else shelf.counts)).tolist())
         token, length = (torch.from_numpy(x).to(self.device) for x in (self.token, self.length))
         logits = self.slots.step(self.model, token, length)
         numbers = torch.from_numpy(uniform(self.noise, self.made)).to(self.device)

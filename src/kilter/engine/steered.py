@@ -86,14 +86,14 @@ class _Line:
         self.plain, self.slots = plain, Slots(stream.model, len(prompts))
         self.length = torch.tensor([len(prompt) - 1 for prompt in prompts], device=self.slots.device)
         self.token = torch.tensor([prompt[-1] for prompt in prompts], device=self.slots.device)
-        self.slots.fit(int(self.length.max()) + 1)
+        self.slots.fit((self.length + 1).tolist())
         long = [row for row, prompt in enumerate(prompts) if len(prompt) > 1]
         if long:
             self.slots.place(self.slots.prefill(plain, [prompts[row][:-1] for row in long]), range(len(long)), long)
 
     def next(self) -> Tensor:
         """Return the log-probs [rows, V] of what comes next."""
-        self.slots.fit(int(self.length.max()) + 1)
+        self.slots.fit((self.length + 1).tolist())
         logits = self.slots.step(self.plain, self.token, self.length)
         self.length = self.length + 1
         return logits.float().log_softmax(-1)
