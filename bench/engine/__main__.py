@@ -154,7 +154,8 @@ class Bench:
             best, tried, shared = row.start, [], {"device": self.options.device}
             if not self.options.quick:
                 part = row.prepare(shape, folder, row.tried_on).theirs | shared
-                best, tried = fastest(part, row.start, row.changes, self.pythons, rows.EPOCHS, logs)
+                changes = row.changes if malloc() == allocator.SYSTEM else (*row.changes, rows.PLAIN)
+                best, tried = fastest(part, row.start, changes, self.pythons, rows.EPOCHS, logs)
             made = row.prepare(shape, folder, 0.25 if self.options.quick else 1.0)
             theirs = made.theirs | shared
             jobs = [

@@ -45,9 +45,9 @@ class Worker:
         ours_reads, theirs_writes = os.pipe()
         theirs_reads, ours_writes = os.pipe()
         environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-        if job["setting"].get("allocator"):
+        if chosen := job["setting"].get("allocator"):
             environment |= ALLOCATOR
-        if side == "ours" or job["setting"].get("allocator"):
+        if side == "ours" or chosen not in (None, allocator.SYSTEM):
             environment |= allocator.environment(environment)
         if job["device"] == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = ""

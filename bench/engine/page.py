@@ -22,8 +22,9 @@ NAMES = {
 def named(setting: dict[str, Any], malloc: str = SYSTEM) -> str:
     """A setting of theirs in words; `malloc` is the library that stood in for the C library's, where one did."""
     words = [NAMES[key] for key, value in setting.items() if key in NAMES and value]
-    if setting.get("allocator"):
-        words.insert(0, "allocator set" if malloc == SYSTEM else malloc.removeprefix("lib").split(".")[0])
+    if chosen := setting.get("allocator"):
+        plain = SYSTEM in (chosen, malloc)
+        words.insert(0, "allocator set" if plain else malloc.removeprefix("lib").split(".")[0])
     if setting.get("checkpointing") is False:
         words.append("checkpointing off")
     if "attention" in setting:

@@ -13,6 +13,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from bench.engine import work
+from kilter.allocator import SYSTEM
 
 Setting = dict[str, Any]
 ALPACA = "instructions/alpaca_52k.jsonl"
@@ -147,6 +148,7 @@ def ids(size: int, lengths: list[int]) -> list[list[int]]:
 
 
 KEPT = {"allocator": True, "checkpointing": False}
+PLAIN = {"allocator": SYSTEM}  # the C library's malloc with its thresholds raised, where `True` is a better malloc
 EAGER, COMPILED = {"attention": "eager"}, {"compiled": True}
 DPO = {"start": KEPT | {"precomputed": True}, "changes": (EAGER, {"batch": 4}, {"batch": 2}, COMPILED)}
 GRPO = {"start": KEPT, "default": {"batch": 8}, "changes": (EAGER, {"batch": 16}, {"batch": 8}, COMPILED)}
