@@ -21,7 +21,8 @@ class Bank:
         self.capacity = 0
         self.layers: Front = {}  # keys and values [rows, Hkv, capacity, D]
         self._front, self._ahead = front, ahead
-        self._places: dict[int, Tensor] = {}  # where a new token goes if slots are one long row, for so many heads
+        self._column = torch.zeros(rows, dtype=torch.long)  # where in its slot a row's new token goes
+        self._places: dict[int, Tensor] = {}  # the same in slots that are one long row, for so many heads
 
     @property
     def own(self) -> slice:
