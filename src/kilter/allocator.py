@@ -18,9 +18,9 @@ from pathlib import Path
 
 JEMALLOC, SYSTEM = "libjemalloc.so.2", "system"
 OTHERS = ("malloc", "hoard")  # in the name of any library that has a malloc: the user has chosen
-# Freed tensors are kept for the next ones, for a day and not for seconds: fresh pages cost up to half of a step. But
-# for the largest, which leave holes that nothing else fits into (see engine/memory.py).
-SETTINGS = f"dirty_decay_ms:86400000,muzzy_decay_ms:0,oversize_threshold:{2**27}"
+# Freed tensors are kept for the next ones, not given back by the clock, not even after a day: fresh pages cost up to
+# half of a step. But for the largest, which leave holes that nothing else fits into (see engine/memory.py).
+SETTINGS = f"dirty_decay_ms:-1,muzzy_decay_ms:0,oversize_threshold:{2**27}"
 ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd")
 
 
