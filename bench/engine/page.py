@@ -156,9 +156,9 @@ def profile(name: str, step: dict[str, Any], products: float, copies: float, row
         f"TRL's step has {step['their_operations'] / sum(operations.values()):.2f} times the operations: {why}. "
         "With as many operations a second on both sides that would be the ratio.",
     ]
-    if row.get("target_best") and row["ratio_best"] and row["ratio_best"] < row["target_best"]:
+    if missed(row):
         units = step["rows"] if row["unit"] == "pairs/s" else step["tokens"]
-        left = units / (row["ours"] * row["target_best"] / row["ratio_best"]) - passed / EPOCHS
+        left = seconds_left(row, units) - passed / EPOCHS
         lines[-1] += (
             f" The aim of {row['target_best']:g} that was missed leaves {left * 1e3:,.0f} ms for the step"
             + (" beside its share of the reference's pass" if passed else "")
@@ -187,13 +187,23 @@ def sampling(call: dict[str, Any], products: float, copies: float, row: dict[str
         "longest, and goes on with all until the longest has ended. With as many operations a second on both sides "
         "that would be the ratio, were there no keys and values to read.",
     ]
-    if row.get("target_best") and row["ratio_best"] and row["ratio_best"] < row["target_best"]:
-        left = call["tokens"] / (row["ours"] * row["target_best"] / row["ratio_best"])
+    if missed(row):
+        left = seconds_left(row, call["tokens"])
         lines[-1] += (
             f" The aim of {row['target_best']:g} that was missed leaves {left:,.2f} s, "
             f"{least / left:.0%} of what the machine allows."
         )
     return lines
+
+
+def missed(row: dict[str, Any]) -> bool:
+    """Whether a row has an aim against TRL's best and falls short of it."""
+    return bool(row.get("target_best") and row["ratio_best"] and row["ratio_best"] < row["target_best"])
+
+
+def seconds_left(row: dict[str, Any], units: float) -> float:
+    """Seconds that so many units may take for the aim that was missed to be met."""
+    return float(units / (row["ours"] * row["target_best"] / row["ratio_best"]))
 
 
 def allowed(
