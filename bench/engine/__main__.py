@@ -155,7 +155,7 @@ class Bench:
             if not self.options.quick:
                 part = row.prepare(shape, folder, row.tried_on).theirs | shared
                 changes = row.changes if malloc() == allocator.SYSTEM else (*row.changes, rows.PLAIN)
-                best, tried = fastest(part, row.start, changes, self.pythons, rows.EPOCHS, logs)
+                best, tried = fastest(part, row.start, changes, self.pythons["theirs"], rows.EPOCHS, logs)
             made = row.prepare(shape, folder, 0.25 if self.options.quick else 1.0)
             theirs = made.theirs | shared
             jobs = [

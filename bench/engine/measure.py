@@ -2,7 +2,8 @@
 
 Every side is a process of its own with its own environment (TRL's default gets the allocator that its user gets). All
 are made ready first; then one works while the others wait for their pipe. The order of the sides turns round after
-every round, so that a machine that slows down does so for all.
+every round, so that a machine that slows down does so for all. TRL's best setting is searched for in the same way: what
+is tried takes turns with the best so far.
 """
 
 from __future__ import annotations
@@ -33,12 +34,28 @@ class WorkerError(Exception):
     """A worker ended before it was ready, with the last lines of what it wrote."""
 
 
+@dataclass(slots=True)
+class Measured:
+    """Seconds of every turn of one side, and what the side told of itself."""
+
+    setting: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+
+    def whole(self, epochs: int) -> list[float]:
+        """Seconds of each turn (an epoch) with its share of a pass of the reference over the data."""
+        extra = float(self.facts.get("reference_seconds", 0.0)) / epochs
+        return [seconds + extra for seconds in self.seconds]
+
+
 class Worker:
     """One side in a process of its own."""
 
     def __init__(self, side: str, job: dict[str, Any], python: str, log: Path) -> None:
         """Start it; it works up to the first turn and waits."""
-        self.side, self.log, self.facts = side, log, dict[str, Any]()
+        self.side, self.log = side, log
+        self.found = Measured(job["setting"])
         with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False, encoding="utf-8") as file:
             json.dump(job, file)
         self._file = Path(file.name)
@@ -61,15 +78,16 @@ class Worker:
         os.close(theirs_reads)
         os.close(theirs_writes)
         self._reads, self._writes = os.fdopen(ours_reads), os.fdopen(ours_writes, "w")
-        while not self.facts.get("ready"):
-            self.facts |= self._hear()
+        while not self.found.facts.get("ready"):
+            self.found.facts |= self._hear()
 
-    def turn(self) -> tuple[float, float]:
-        """Let it work for one turn; return the seconds that the turn took, by the clock and of processors."""
+    def turn(self) -> None:
+        """Let it work for one turn, and note the seconds that the turn took, by the clock and of processors."""
         self._writes.write("go\n")
         self._writes.flush()
         heard = self._hear()
-        return float(heard["seconds"]), float(heard["cpu_seconds"])
+        self.found.seconds.append(float(heard["seconds"]))
+        self.found.cpu_seconds.append(float(heard["cpu_seconds"]))
 
     def stop(self) -> None:
         """Let it end."""
@@ -95,21 +113,6 @@ class Worker:
         return heard
 
 
-@dataclass(slots=True)
-class Measured:
-    """Seconds of every turn of one side, and what the side told of itself."""
-
-    setting: dict[str, Any]
-    facts: dict[str, Any]
-    seconds: list[float] = field(default_factory=list)
-    cpu_seconds: list[float] = field(default_factory=list)
-
-    def whole(self, epochs: int) -> list[float]:
-        """Seconds of each turn (an epoch) with its share of a pass of the reference over the data."""
-        extra = float(self.facts.get("reference_seconds", 0.0)) / epochs
-        return [seconds + extra for seconds in self.seconds]
-
-
 def alternate(
     jobs: Sequence[tuple[str, dict[str, Any]]], pythons: dict[str, str], turns: int, logs: Path
 ) -> list[Measured]:
@@ -118,54 +121,71 @@ def alternate(
     try:
         for number, (side, job) in enumerate(jobs):
             workers.append(Worker(side, job, pythons[side], logs / f"{number}-{side}.log"))
-        found = [Measured(job["setting"], w.facts) for (_, job), w in zip(jobs, workers, strict=True)]
-        for turn in range(turns):
-            order = range(len(workers)) if turn % 2 == 0 else reversed(range(len(workers)))
-            for i in order:
-                seconds, cpu_seconds = workers[i].turn()
-                found[i].seconds.append(seconds)
-                found[i].cpu_seconds.append(cpu_seconds)
+        by_turns(workers, turns)
     finally:
         for worker in workers:
             worker.stop()
-    return found
+    return [worker.found for worker in workers]
+
+
+def by_turns(workers: Sequence[Worker], turns: int) -> None:
+    """Let each work `turns` times, in an order that turns round."""
+    for turn in range(turns):
+        for worker in workers if turn % 2 == 0 else reversed(workers):
+            worker.turn()
 
 
 def fastest(
     job: dict[str, Any],
     start: dict[str, Any],
     changes: Sequence[dict[str, Any]],
-    pythons: dict[str, str],
+    python: str,
     epochs: int,
     logs: Path,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the fastest setting of theirs found by making one change after the other, and all that was tried.
 
-    A change stays if it makes a turn shorter by 2 % at least (the better of two turns). One that TRL refuses or that
-    fails is written down with its reason. Of batch sizes the next is tried only where the last one was faster.
+    A change stays if it makes a turn shorter by 2 % at least (the better of two turns) than the best so far takes by
+    turns with it. One that TRL refuses or that fails is written down with its reason. Of batch sizes the next is tried
+    only where the last one was faster.
     """
     tried: list[dict[str, Any]] = []
-
-    def seconds(setting: dict[str, Any]) -> float:
-        try:
-            (found,) = alternate([("theirs", job | {"setting": setting})], pythons, 2, logs / f"try-{len(tried)}")
-        except WorkerError as error:
-            tried.append({"setting": setting, "seconds": None, "failed": str(error)})
-            return float("inf")
-        tried.append({"setting": setting, "seconds": round(min(found.whole(epochs)), 4)})
-        return min(found.whole(epochs))
-
-    best, least = start, seconds(start)
+    best: Worker | None = None
     slower = False
-    for change in changes:
-        if slower and change.keys() == {"batch"}:
+    for change in ({}, *changes):
+        size = change.keys() == {"batch"}
+        if slower and size:
             continue
-        here = seconds(best | change)
-        if here < 0.98 * least:
-            best, least = best | change, here
-        elif change.keys() == {"batch"}:
-            slower = True
-    return best, tried
+        told = {"setting": (best.found.setting if best else start) | change}
+        tried.append(told)
+        before, best = best, race(best, job, told, python, epochs, logs / f"try-{len(tried)}.log")
+        slower = slower or (size and best is before)
+    if best is None:
+        return start, tried
+    best.stop()
+    return best.found.setting, tried
+
+
+def race(
+    best: Worker | None, job: dict[str, Any], told: dict[str, Any], python: str, epochs: int, log: Path
+) -> Worker | None:
+    """Return the faster of `best` and what is `told`, to which is added how it went; the other is ended."""
+    worker = None
+    try:
+        worker = Worker("theirs", job | {"setting": told["setting"]}, python, log)
+        by_turns([best, worker] if best else [worker], 2)
+    except WorkerError as error:
+        told |= {"seconds": None, "failed": str(error)}
+        if worker is not None:
+            worker.stop()
+        return best
+    told["seconds"] = round(min(worker.found.whole(epochs)), 4)
+    if best is None:
+        return worker
+    told["beside"] = round(min(best.found.whole(epochs)[-2:]), 4)
+    faster, other = (worker, best) if told["seconds"] < 0.98 * told["beside"] else (best, worker)
+    other.stop()
+    return faster
 
 
 def ratios(theirs: list[float], ours: list[float]) -> tuple[float, float, float]:

@@ -106,12 +106,17 @@ def text(found: dict[str, Any]) -> str:
 
 def settings(found: dict[str, Any]) -> list[str]:
     """What TRL's best setting was, and what else was tried."""
-    lines = ["## TRL's settings", "", "Unpatched, each change kept where it made a turn shorter by 2 % at least:", ""]
+    lines = [
+        "## TRL's settings", "",
+        "Unpatched; what is tried takes turns with the best so far, and is kept where its turn is shorter by 2 % at "
+        "least:", "",
+    ]  # fmt: skip
     for row in found["rows"]:
         if row.get("tried"):
             tried = "; ".join(
                 f"{named(each['setting'], row.get('allocator', SYSTEM)) or 'as it comes'}: "
                 + (f"{each['seconds']:.2f} s" if each["seconds"] is not None else f"failed ({each['failed']})")
+                + (f" beside {each['beside']:.2f}" if "beside" in each else "")
                 for each in row["tried"]
             )
             part = "" if row.get("tried_on", 1.0) == 1.0 else f" of {row['tried_on']:.0%} of the data"
