@@ -5,9 +5,10 @@ import warnings
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from kilter.engine import Scorer, Tree, attention, collate
-from tiny_models import ARCHITECTURES, PADDED, SINKS, make, ordinary, some_trees
+from tiny_models import ARCHITECTURES, PADDED, SHARED, SINKS, make, ordinary, some_trees
 
 
 def gradients(values, model):
@@ -38,6 +39,18 @@ def test_equals_the_ordinary_forward_of_each_sequence(name):
 def test_long_sequences_agree_in_blocks_and_in_the_fused_kernel(monkeypatch, name, fused):
     monkeypatch.setattr(attention, "WRITTEN_OUT", 0 if fused else 1000)
     model, trees = make(name), some_trees(1, ((300, (40, 50)), (20, (390,)), (0, (350,))))
+    with torch.no_grad():
+        found = Scorer(model)(collate(trees)).tokens
+        expected = ordinary(model, trees)
+    assert float((found - expected).abs().max()) <= 2e-5
+
+
+def test_one_token_read_behind_prompts_of_several_lengths_where_all_heads_share_their_keys():
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**SHARED | {"num_key_value_heads": 1})).eval()
+    trees = some_trees(3, ((5, (2, 2)), (3, (2, 2)), (4, (2, 2))))
+    for tree in trees:
+        tree.masks, tree.prompt_mask = [[False, True]] * 2, None
     with torch.no_grad():
         found = Scorer(model)(collate(trees)).tokens
         expected = ordinary(model, trees)

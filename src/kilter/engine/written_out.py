@@ -129,7 +129,9 @@ def _scores(q: Tensor, k: Tensor, bias: Tensor, scale: float) -> Tensor:
     if len(bias) == 1:
         return torch.baddbmm(bias.repeat(1, share, 1), q, k.transpose(1, 2), alpha=scale)
     rows, own, seen = bias.shape
-    each = bias[:, None, None].expand(rows, len(q) // rows, share, own, seen).reshape(len(q), share * own, seen)
+    each = bias[:, None, None].expand(rows, len(q) // rows, share, own, seen)
+    # A copy for sure: of one query and one head of keys a reshaped one would be the bias itself.
+    each = each.clone(memory_format=torch.contiguous_format).view(len(q), share * own, seen)
     return each.baddbmm_(q, k.transpose(1, 2), alpha=scale)
 
 
