@@ -54,9 +54,9 @@ def test_behind_virtual_tokens_too(kind, request):
 def test_a_reward_models_scores_stay(request):
     valuer, batch = Valuer(make_judge()), collate(some_trees())
     with torch.no_grad():
-        expected = valuer(batch)
+        expected = valuer(batch, tokens=True)
         request.getfixturevalue("in_fp32")
-        found = valuer(collate(some_trees()))
+        found = valuer(collate(some_trees()), tokens=True)
     torch.testing.assert_close(found.ends, expected.ends, atol=2e-5, rtol=0)
     torch.testing.assert_close(found.tokens, expected.tokens, atol=2e-5, rtol=0)
 

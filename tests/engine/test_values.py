@@ -38,17 +38,20 @@ def gradients(parts, model):
     return {name: g for (name, _), g in zip(model.named_parameters(), found, strict=True) if g is not None}
 
 
+@pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *SINKS])
-def test_equals_the_ordinary_forward_of_each_sequence(name):
+def test_equals_the_ordinary_forward_of_each_sequence(name, asked):
     model, trees = make_judge(name), marked(some_trees())
-    expected = ordinary(model, trees)
+    expected = ordinary(model, trees)[0 if asked else 1 :]
     slopes = gradients(expected, model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         valuer = Valuer(model)
     assert valuer.ragged
-    values = valuer(collate(trees))
+    values = valuer(collate(trees), tokens=asked)
+    assert (values.tokens is not None) == asked
     found = values.tokens, values.ends, values.marks
+    found = found if asked else found[1:]
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == torch.float32
         assert theirs.std() > 0.1
@@ -69,7 +72,7 @@ def test_padding_gives_the_same_and_a_model_that_needs_it_says_so(name):
     else:
         valuer = Valuer(model, ragged=False)
     with torch.no_grad():
-        values, expected = valuer(collate(trees)), ordinary(model, trees)
+        values, expected = valuer(collate(trees), tokens=True), ordinary(model, trees)
     for ours, theirs in zip((values.tokens, values.ends, values.marks), expected, strict=True):
         assert float((ours - theirs).abs().max()) <= 2e-5
 
@@ -91,6 +94,19 @@ def test_who_owns_what():
     assert batch.tokens[batch.marks].tolist() == [8, 9, 11]
     # The last mark of a response is at its end.
     torch.testing.assert_close(values.marks[[0, 2]], values.ends)
+
+
+def test_the_last_layer_is_computed_where_numbers_are_read_and_nowhere_else():
+    model, trees = make_judge(), some_trees()
+    valuer, sizes = Valuer(model), []
+    model.model.layers[-1].mlp.gate_proj.register_forward_hook(lambda _, given, __: sizes.append(given[0].shape[1]))
+    batch = collate(trees)
+    valuer(batch)
+    valuer(batch, tokens=True)
+    valuer.states(batch)
+    ends = valuer._ends(batch)
+    assert sizes == [len(ends), len(torch.cat((ends, batch.at)).unique()), len(ends)]
+    assert sizes[0] < sizes[1] < len(batch.tokens)
 
 
 def test_nothing_marked_gives_no_marks():
@@ -131,7 +147,7 @@ def test_checkpointed_activations_change_nothing_but_memory():
     before = gradients((plain.ends, plain.marks), model)
     valuer.checkpoint_activations()
     again = valuer(batch)
-    assert torch.equal(plain.ends, again.ends)
+    torch.testing.assert_close(plain.ends, again.ends)  # the last layer is whole where activations are computed again
     for parameter, slope in gradients((again.ends, again.marks), model).items():
         torch.testing.assert_close(slope, before[parameter])
 

@@ -98,7 +98,7 @@ def test_a_reward_model_reads_its_head_behind_them(kind):
     model = get_peft_model(LlamaForSequenceClassification(LlamaConfig(**SHARED, num_labels=1)), KINDS[kind]("SEQ_CLS"))
     valuer, trees = Valuer(model), some_trees(shapes=((5, (4, 3)), (3, (6,))))
     assert valuer.ragged
-    laid_out, padded = valuer(collate(trees)), Valuer(model, ragged=False)(collate(trees))
+    laid_out, padded = (v(collate(trees), tokens=True) for v in (valuer, Valuer(model, ragged=False)))
     torch.testing.assert_close(laid_out.tokens, padded.tokens, atol=2e-5, rtol=0)
     rows = [torch.tensor([[*tree.prompt, *response]]) for tree in trees for response in tree.responses]
     with torch.no_grad():

@@ -24,7 +24,7 @@ class ActorCritic(nn.Module):
 
     def forward(self, batch: Ragged, entropy: bool = False, among: Among | None = None) -> LogProbs:
         """Return log-probs with `values` [P]; `entropy` and `among` as of Scorer."""
-        return replace(self.actor(batch, entropy, among=among), values=self.critic(batch).tokens)
+        return replace(self.actor(batch, entropy, among=among), values=self.critic(batch, tokens=True).tokens)
 
     def release(self) -> None:
         """Give both models back their own attention."""

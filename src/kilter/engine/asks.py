@@ -24,12 +24,14 @@ class Asks:
     (`LogProbs.rivals`); 0 asks for none. divergence: KL(pi_ref || pi) over the whole vocabulary at every scored token
     (`LogProbs.divergence`); pi_ref is the policy that training starts from. survey: worked out without gradient before
     each step over all of its trees (or what stands in their info as "aside"), whatever micro-batches and processes they
-    are dealt to; the objective gets the means as its argument `survey`.
+    are dealt to; the objective gets the means as its argument `survey`. tokens: of a model that says a number, that
+    before every scored token (`Values.tokens`), beside those at ends and marks.
     """
 
     rivals: int = 0
     divergence: bool = False
     survey: Survey | None = None
+    tokens: bool = False
 
 
 NOTHING = Asks()

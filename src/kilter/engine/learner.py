@@ -122,13 +122,13 @@ class Learner:
         return {"group": group, "reference": None if group.reference is None else blank.with_tokens(group.reference)}
 
     def _policy(self, batch: Ragged) -> LogProbs:
-        """Return the policy's log-probs, with what else is asked for."""
+        """Return the policy's log-probs, or a judge's numbers, with what else is asked for."""
         if self.asks.rivals or self.against:
             heads = self.against(batch) if self.against else None
             found: LogProbs = self.module(batch, self.entropy, self.asks, heads)
         else:
-            among = {"among": self.mask(batch)} if self.mask else {}
-            found = self.module(batch, True, **among) if self.entropy else self.module(batch, **among)
+            wanted = {"entropy": self.entropy, "tokens": self.asks.tokens, "among": self.mask and self.mask(batch)}
+            found = self.module(batch, **{name: value for name, value in wanted.items() if value})
         return found
 
     def _loss(self, step: int, trees: list[Tree], numbers: list[int], told: dict[str, Any]) -> Loss:

@@ -24,13 +24,13 @@ from kilter.errors import KilterError
 class Values:
     """What the head says of R responses, in the reward's own unit, fp32.
 
-    tokens [P]: read at the state that predicts each scored token, the value before that token; ends [R]: read at the
-    last token of each response, the score of the whole; marks [M]: read at each marked token, the score of a step, or
-    None where nothing is marked. owner [P] and mark_owner [M] name the response of each, lengths [R] counts the scored
-    tokens of each.
+    tokens [P]: read at the state that predicts each scored token, the value before that token, or None where they were
+    not asked for; ends [R]: read at the last token of each response, the score of the whole; marks [M]: read at each
+    marked token, the score of a step, or None where nothing is marked. owner [P] and mark_owner [M] name the response
+    of each, lengths [R] counts the scored tokens of each.
     """
 
-    tokens: Tensor
+    tokens: Tensor | None
     ends: Tensor
     owner: Tensor
     lengths: Tensor
@@ -42,6 +42,7 @@ class Valuer(Trunk):
     """Wraps a transformers sequence-classification model with one label (or a PEFT model of one)."""
 
     reads = "hidden states"
+    reads_some = True
 
     def __init__(self, model: Any, *, ragged: bool | None = None, bf16: bool = False) -> None:
         """As Trunk; raises KilterError for a model that does not say one number, or not by a linear head `score`."""
@@ -58,14 +59,15 @@ class Valuer(Trunk):
             )
         super().__init__(model, ragged=ragged, bf16=bf16)
 
-    def forward(self, batch: Ragged) -> Values:
-        """Return the differentiable values at the scored tokens, the ends and the marks."""
+    def forward(self, batch: Ragged, tokens: bool = False) -> Values:
+        """Return the differentiable values at the ends and the marks; `tokens` asks for those before each token too."""
+        ends = self._ends(batch)
+        read = [ends, batch.marks, *([batch.at] if tokens else [])]
         with self._manner(batch):
-            state = self._states(batch, laid_out=self.ragged)
-        responses = torch.arange(len(batch.lengths), device=batch.tokens.device)
+            state = self._states(batch, torch.cat(read), laid_out=self.ragged)
         return Values(
-            tokens=self._value(state(batch.at, batch.owner)),
-            ends=self._value(state(self._ends(batch), responses)),
+            tokens=self._value(state(batch.at, batch.owner)) if tokens else None,
+            ends=self._value(state(ends, _responses(batch))),
             owner=batch.owner,
             lengths=batch.lengths,
             marks=self._value(state(batch.marks, batch.mark_owner)) if len(batch.marks) else None,
@@ -74,14 +76,15 @@ class Valuer(Trunk):
 
     def states(self, batch: Ragged) -> Tensor:
         """Return [R, H]: the hidden state at the end of each response, which the head makes its score of; fp32."""
+        ends = self._ends(batch)
         with self._manner(batch):
-            state = self._states(batch, laid_out=self.ragged)
-        return state(self._ends(batch), torch.arange(len(batch.lengths), device=batch.tokens.device)).float()
+            state = self._states(batch, ends, laid_out=self.ragged)
+        return state(ends, _responses(batch)).float()
 
-    def _states(self, batch: Ragged, *, laid_out: bool) -> _States:
-        """Return the hidden states, to be looked up by flat index and response."""
+    def _states(self, batch: Ragged, at: Tensor, *, laid_out: bool) -> _States:
+        """Return the hidden states, to be looked up by flat index, which is one of `at` [N], and response."""
         if laid_out:
-            return _States(self._hidden(batch), None)
+            return _States(self._hidden(batch, at), None)
         tokens, seen = self._rows(batch)
         given = rows(self.model, self._plain, tokens, seen)
         hidden = self._plain.base_model(**given, use_cache=False).last_hidden_state[:, -tokens.shape[1] :]
@@ -114,9 +117,9 @@ class Valuer(Trunk):
         return torch.where(real[last] >= starts, real[last], real[torch.tensor(forks, device=device)])
 
     def _trial(self, batch: Ragged, *, laid_out: bool) -> Tensor:
-        state = self._states(batch, laid_out=laid_out)
-        responses = torch.arange(len(batch.lengths), device=batch.tokens.device)
-        return torch.cat((state(batch.at, batch.owner), state(self._ends(batch), responses))).float()
+        ends = self._ends(batch)
+        state = self._states(batch, torch.cat((batch.at, ends)), laid_out=laid_out)
+        return torch.cat((state(batch.at, batch.owner), state(ends, _responses(batch)))).float()
 
     def _distance(self, found: Tensor, ordinary: Tensor) -> float:
         """A head may be zero, so the states are compared: the largest difference as a share of the state's norm."""
@@ -135,6 +138,10 @@ class _States:
         if self.positions is None:
             return self.hidden.index_select(0, at)
         return self.hidden[owner, self.positions[at]]
+
+
+def _responses(batch: Ragged) -> Tensor:
+    return torch.arange(len(batch.lengths), device=batch.tokens.device)
 
 
 def is_value_model(model: Any) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -221,8 +222,9 @@ class OnlineSource:
         mine = list(range(rank, len(chosen), world))
         answered = self._answered(phase, [chosen[place] for place in mine], mine)
         trees = [tree for tree in answered if isinstance(tree, Tree)]
+        value = None if rig.critic is None else partial(rig.critic, tokens=True)
         # Under a mask also the log-probs of the policy itself, which it is held near its reference by.
-        for name, scorer in (("values", rig.critic), ("own", rig.policy if rig.mask is not None else None)):
+        for name, scorer in (("values", value), ("own", rig.policy if rig.mask is not None else None)):
             if scorer is not None:
                 found = score(scorer, trees, rig.micro_tokens, rig.accelerator.device)
                 for tree, numbers in zip(trees, found, strict=True):

@@ -5,12 +5,17 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from kilter.engine.asks import Asks
 from kilter.engine.batch import Groups
 from kilter.engine.loss import Loss
 from kilter.engine.values import Values
 from kilter.errors import KilterError
 from kilter.registry import method
 from kilter.training.objective import learns_from
+
+
+def asks(every_token: bool) -> Asks:
+    return Asks(tokens=every_token)
 
 
 @method(
@@ -20,7 +25,7 @@ from kilter.training.objective import learns_from
     survey="S1 §4.4.1, S3 §4.2",
     aliases=("orm", "verifier"),
 )
-@learns_from("labels", trains="judge")
+@learns_from("labels", trains="judge", asks=asks)
 def reward_outcome(values: Values, group: Groups, *, every_token: bool = False) -> Loss:
     """Outcome reward model from responses labelled right or wrong (Cobbe et al. 2021, Uesato et al. 2022).
 
@@ -41,6 +46,7 @@ def reward_outcome(values: Values, group: Groups, *, every_token: bool = False) 
     loss = binary_cross_entropy_with_logits(values.ends, labels, reduction="none")
     weight = torch.ones_like(loss)
     if every_token:
+        assert values.tokens is not None
         each = binary_cross_entropy_with_logits(values.tokens, labels[values.owner], reduction="none")
         loss, weight = loss.index_add(0, values.owner, each), weight + values.lengths
     right = ((values.ends > 0) == (labels > 0.5)).float()
