@@ -128,10 +128,15 @@ class Bench:
             console.print("The page is docs/performance.md, the numbers are in bench/results/latest.json.")
 
     def put(self, row: dict[str, Any]) -> None:
-        """Take a finished row and write all of them."""
+        """Take a finished row and write all of them, in the order of the table."""
         others = [other for other in self.found["rows"] if other["name"] != row["name"]]
-        self.found["rows"] = [*others, row]
+        self.found["rows"] = sorted([*others, row], key=self.place)
         self.write()
+
+    def place(self, row: dict[str, Any]) -> tuple[bool, int]:
+        """What a row is sorted by: first those of the first shape."""
+        name, _, shape = row["name"].partition("/")
+        return bool(shape), self.known.index(name)
 
     def write(self) -> None:
         """Write the numbers, whole or not at all."""

@@ -108,8 +108,8 @@ def settings(found: dict[str, Any]) -> list[str]:
     """What TRL's best setting was, and what else was tried."""
     lines = [
         "## TRL's settings", "",
-        "Unpatched; what is tried takes turns with the best so far, and is kept where its turn is shorter by 2 % at "
-        "least:", "",
+        "Unpatched. A change is kept where its turn is shorter by 2 % at least than that of the best so far, taken by "
+        "turns with it where it stands beside:", "",
     ]  # fmt: skip
     for row in found["rows"]:
         if row.get("tried"):
