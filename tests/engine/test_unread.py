@@ -1,5 +1,7 @@
 """The last layer for the tokens that are read: what is read stays as it was, and so do gradients."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -68,3 +70,18 @@ def test_where_activations_are_computed_again_all_are():
     assert scorer._last is not None
     scorer.checkpoint_activations()
     assert scorer._last is None
+
+
+def test_models_in_several_threads_are_cut_each_to_its_own():
+    scorers = [Scorer(make(seed=seed)) for seed in range(2)]
+    batches = [collate(some_trees(seed, ((30 + 7 * seed, (9, 5)),) * 4)) for seed in range(2)]
+
+    def scored(which):
+        with torch.no_grad():
+            return [scorers[which](batches[which]).tokens for _ in range(30)]
+
+    expected = [scored(which)[0] for which in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        for alone, together in zip(expected, pool.map(scored, range(2)), strict=True):
+            for found in together:
+                torch.testing.assert_close(found, alone)

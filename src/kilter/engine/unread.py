@@ -8,6 +8,7 @@ Whether a model's layer can be cut so is not looked up but tried (trunk.py).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,8 +23,9 @@ from kilter.engine.layout import Layout
 # What nearly all architectures call the parts that work on each token by itself; the others' are computed whole.
 NAMES = ("mlp", "self_attn.q_proj", "self_attn.o_proj")
 # The tokens that are read now. Of a tensor that is found by way of torch's own modules a compiler takes it that its
-# length is for ever.
+# length is for ever. So there is one for all models, and of models in several threads one at a time is cut.
 _reading: dict[str, Tensor] = {}
+_turn = threading.RLock()
 
 
 class LastLayer:
@@ -48,14 +50,15 @@ class LastLayer:
         """
         read = torch.unique(at)
         extra = recurring.lacking(len(read), grain)
-        _reading["rows"] = _with_others(read, layout.length, extra) if extra else read
-        for part in self.parts:
-            part.whole.forward = part
-        try:
-            yield layout.cut_to(self.number, read)
-        finally:
+        with _turn:
+            _reading["rows"] = _with_others(read, layout.length, extra) if extra else read
             for part in self.parts:
-                del part.whole.forward
+                part.whole.forward = part
+            try:
+                yield layout.cut_to(self.number, read)
+            finally:
+                for part in self.parts:
+                    del part.whole.forward
 
 
 class _Part:
