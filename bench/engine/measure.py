@@ -152,18 +152,19 @@ def fastest(
     tried: list[dict[str, Any]] = []
     best: Worker | None = None
     slower = False
-    for change in ({}, *changes):
-        size = change.keys() == {"batch"}
-        if slower and size:
-            continue
-        told = {"setting": (best.found.setting if best else start) | change}
-        tried.append(told)
-        before, best = best, race(best, job, told, python, epochs, logs / f"try-{len(tried)}.log")
-        slower = slower or (size and best is before)
-    if best is None:
-        return start, tried
-    best.stop()
-    return best.found.setting, tried
+    try:
+        for change in ({}, *changes):
+            size = change.keys() == {"batch"}
+            if slower and size:
+                continue
+            told = {"setting": (best.found.setting if best else start) | change}
+            tried.append(told)
+            before, best = best, race(best, job, told, python, epochs, logs / f"try-{len(tried)}.log")
+            slower = slower or (size and best is before)
+    finally:
+        if best is not None:
+            best.stop()
+    return best.found.setting if best else start, tried
 
 
 def race(
